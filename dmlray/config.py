@@ -1,0 +1,118 @@
+"""What one trial trains: frozen models that refuse unknown keys and values out of range.
+
+A misspelt hyperparameter must not quietly train the default, so ``extra="forbid"`` holds everywhere. Whether parts fit
+each other is the builder's question (``model.build``), not asked here.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
+
+Dropout = Annotated[float, Field(ge=0.0, lt=1.0)]
+
+
+class Config(BaseModel):
+    """Base of every configuration: immutable, and an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class FramesConfig(Config):
+    """Which frames of a video a model sees. ``count`` is needed by every selection but ``all``."""
+
+    select: Literal["all", "first", "uniform", "random", "window", "segments"] = "all"
+    count: PositiveInt | None = None
+
+    @model_validator(mode="after")
+    def _count_fits(self) -> "FramesConfig":
+        if (self.select == "all") != (self.count is None):
+            raise ValueError("`count` goes with every selection but `all`")
+        return self
+
+
+class NoEncoder(Config):
+    """Frames stay as they are: a bag of frames, or a video-level vector."""
+
+    kind: Literal["none"] = "none"
+
+
+class RecurrentEncoder(Config):
+    """A stack of LSTM or GRU layers; ``hidden`` is the width of one direction."""
+
+    kind: Literal["lstm", "gru"]
+    layers: PositiveInt = 1
+    hidden: PositiveInt = 256
+    bidirectional: bool = False
+    dropout: Dropout = 0.0
+
+
+class SimplePooling(Config):
+    """Pooling without parameters."""
+
+    kind: Literal["mean", "max", "last"] = "mean"
+
+
+class AttentionPooling(Config):
+    """Softmax-weighted mean over frames."""
+
+    kind: Literal["attention"] = "attention"
+
+
+class ConcatFusion(Config):
+    """Modalities side by side."""
+
+    kind: Literal["concat"] = "concat"
+
+
+class SharedFusion(Config):
+    """Modalities mapped into one space of ``dim`` and summed there."""
+
+    kind: Literal["shared"] = "shared"
+    dim: PositiveInt = 512
+
+
+class ProjectionFusion(Config):
+    """Each modality projected to ``dim``; ``penalty`` weighs the L2 term that pulls the projections together."""
+
+    kind: Literal["projection"] = "projection"
+    dim: PositiveInt = 512
+    penalty: Annotated[float, Field(ge=0.0)] = 0.01
+
+
+class LogisticHead(Config):
+    """One linear layer to the classes."""
+
+    kind: Literal["logistic"] = "logistic"
+    dropout: Dropout = 0.0
+
+
+class AdamConfig(Config):
+    """Adam (Kingma and Ba, 2015); the rate is multiplied by ``decay`` every ``decay_examples`` videos (a staircase)."""
+
+    kind: Literal["adam"] = "adam"
+    learning_rate: PositiveFloat = 0.01
+    decay: Annotated[float, Field(gt=0.0, le=1.0)] = 0.95
+    decay_examples: PositiveInt = 4_000_000
+    clip_norm: PositiveFloat | None = 1.0
+
+
+Encoder = Annotated[NoEncoder | RecurrentEncoder, Field(discriminator="kind")]
+Pooling = Annotated[SimplePooling | AttentionPooling, Field(discriminator="kind")]
+Fusion = Annotated[ConcatFusion | SharedFusion | ProjectionFusion, Field(discriminator="kind")]
+Head = Annotated[LogisticHead, Field()]
+Optimizer = Annotated[AdamConfig, Field()]
+
+
+class TrialConfig(Config):
+    """Everything that decides what a trial learns, apart from its data and its seed."""
+
+    modalities: tuple[str, ...] | None = None  # None: all that the data has
+    frames: FramesConfig = FramesConfig()
+    l2_normalize: bool = True
+    encoder: Encoder = NoEncoder()
+    pooling: Pooling = SimplePooling()
+    fusion: Fusion = ConcatFusion()
+    head: Head = LogisticHead()
+    optimizer: Optimizer = AdamConfig()
+    batch_size: PositiveInt = 128
+    epochs: PositiveInt = 5
