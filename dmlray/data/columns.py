@@ -1,0 +1,139 @@
+"""Videos of one chunk put together as columns: the plain records all at once, the others one at a time."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dmlray.data.schema import Schema
+from dmlray.data.tfrecord import Chunk
+from dmlray.data.video import Video
+from dmlray.data.wire import BYTES_LIST, FLOAT_LIST, INT64_LIST, Bytes, Flags, Ints, Regions, Window
+
+Matrix = NDArray[np.uint8] | NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class VideoBlock:
+    """N videos. ``label_values[label_offsets[i]:label_offsets[i + 1]]`` are the classes of video i.
+
+    ``features`` by modality name. Frame-level: (total frames, D) uint8, video i at
+    ``[frame_offsets[i]:frame_offsets[i + 1]]``, the same for every modality. Video-level: (N, D) float32, and
+    ``frame_offsets`` is None.
+    """
+
+    ids: list[str]
+    label_offsets: Ints
+    label_values: Ints
+    features: Mapping[str, Matrix]
+    frame_offsets: Ints | None
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+class Columns:
+    """The N records of a chunk under a schema. ``ok`` (N,) tells which were of the plain shape and have been read.
+
+    The others are for ``put``. Nothing is copied out of the chunk's buffer before ``block``.
+    """
+
+    def __init__(self, chunk: Chunk, schema: Schema) -> None:
+        start = np.array(chunk.starts, np.int64)
+        self.ok: Flags = np.ones(len(start), bool)
+        self._schema = schema
+        self._window = Window(chunk.buffer)
+        self._ids = [""] * len(start)
+        self._rows: dict[str, list[Bytes]] = {}  # frame-level: a view of each video's frames
+        self._vectors: dict[str, NDArray[np.float32]] = {}  # video-level
+        self._others: dict[int, Video] = {}
+        self._read(*self._find(Regions(start, start + np.array(chunk.lengths, np.int64), self.ok)))
+
+    def _find(self, record: Regions) -> tuple[Regions, Regions, list[Regions]]:
+        """Where the Feature of id and labels and the value of each modality lie."""
+        schema, window = self._schema, self._window
+        context, lists = window.top(record)
+        keys = [schema.id_feature, schema.labels_feature]
+        names = [modality.feature for modality in schema.modalities]
+        if schema.level == "video":
+            found = window.entries(context, keys + names)
+            self.ok &= lists.ok
+        else:
+            found = window.entries(context, keys) + window.entries(lists, names)
+        return found[0], found[1], found[2:]
+
+    def _read(self, ids: Regions, labels: Regions, values: list[Regions]) -> None:
+        window = self._window
+        for modality, value in zip(self._schema.modalities, values, strict=True):
+            if self._schema.level == "frame":
+                self._rows[modality.name] = self._frames(value, modality.width)
+            else:
+                region = window.feature(value, FLOAT_LIST)
+                self.ok &= region.ok & (region.end - region.start == 4 * modality.width)
+                self._vectors[modality.name] = window.floats(np.where(self.ok, region.start, 0), modality.width)
+        self._read_labels(window.feature(labels, INT64_LIST))
+        self._read_ids(window.feature(ids, BYTES_LIST))
+        if self._rows:
+            counts = np.array([[len(rows) for rows in column] for column in self._rows.values()])
+            self.ok &= (counts[0] > 0) & (counts == counts[0]).all(axis=0)
+
+    def _frames(self, region: Regions, width: int) -> list[Bytes]:
+        self.ok &= region.ok
+        none = np.empty((0, width), np.uint8)
+        views = map(self._window.frames, region.start.tolist(), region.end.tolist(), [width] * len(region.start))
+        return [none if view is None else view for view in views]
+
+    def _read_labels(self, region: Regions) -> None:
+        values, counts, ok = self._window.packed_ints(region)
+        lane = np.repeat(np.arange(len(counts)), counts)
+        ok[lane[values >= self._schema.classes]] = False
+        pairs = lane * (1 << 28) + values
+        order = np.argsort(pairs, kind="stable")
+        ok[lane[order[1:][np.diff(pairs[order]) == 0]]] = False  # a label that stands twice
+        self.ok &= ok
+        self._labels, self._label_counts = values, counts
+
+    def _read_ids(self, region: Regions) -> None:
+        self.ok &= region.ok
+        view, starts, ends = self._window.bytes.data, region.start.tolist(), region.end.tolist()
+        for lane in np.flatnonzero(self.ok).tolist():
+            try:
+                self._ids[lane] = str(view[starts[lane] : ends[lane]], "utf-8")
+            except UnicodeDecodeError:
+                self.ok[lane] = False
+
+    def put(self, lane: int, video: Video) -> None:
+        """Fill in a record that was not ``ok``, decoded on its own."""
+        self._others[lane] = video
+        self._ids[lane] = video.id
+        for name, column in self._vectors.items():
+            column[lane] = video.features[name]
+        for name, rows in self._rows.items():
+            rows[lane] = video.features[name]
+
+    def block(self, kept: Flags) -> VideoBlock:
+        """The videos where ``kept`` (N,) is True, copied."""
+        values, counts = self._all_labels(kept)
+        lanes = np.flatnonzero(kept).tolist()
+        features: dict[str, Matrix] = {name: column[kept] for name, column in self._vectors.items()}
+        offsets = None
+        for name, rows in self._rows.items():
+            chosen = [rows[lane] for lane in lanes]
+            offsets = _offsets(np.array([len(video) for video in chosen], np.int64))
+            features[name] = np.concatenate(chosen) if chosen else rows[0][:0]
+        return VideoBlock([self._ids[lane] for lane in lanes], _offsets(counts), values, features, offsets)
+
+    def _all_labels(self, kept: Flags) -> tuple[Ints, Ints]:
+        counts = self._label_counts.copy()
+        if kept.all() and not self._others:
+            return self._labels, counts
+        pieces = np.split(self._labels, np.cumsum(counts)[:-1])
+        for lane, video in self._others.items():
+            pieces[lane], counts[lane] = video.labels, len(video.labels)
+        chosen = [pieces[lane] for lane in np.flatnonzero(kept).tolist()]
+        return np.concatenate([np.empty(0, np.int64), *chosen]), counts[kept]
+
+
+def _offsets(counts: Ints) -> Ints:
+    return np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
