@@ -84,6 +84,21 @@ class StorageError(DmlrayError, OSError):
         return f"{self.path}: {self.problem}"
 
 
+class TrainingError(DmlrayError):
+    """A trial cannot be trained on. ``reason`` is one word for the study: nan, out_of_memory, bad_config, data, storage.
+
+    ``epoch`` and ``step`` (of that epoch) count from 1 and are None when training had not begun.
+    """
+
+    def __init__(self, reason: str, problem: str, epoch: int | None = None, step: int | None = None) -> None:
+        super().__init__(reason, problem, epoch, step)
+        self.reason, self.problem, self.epoch, self.step = reason, problem, epoch, step
+
+    def __str__(self) -> str:
+        where = [f"{word} {value}" for word, value in (("epoch", self.epoch), ("step", self.step)) if value is not None]
+        return f"{', '.join(where)}: {self.problem}" if where else self.problem
+
+
 class InterruptedSweepError(DmlrayError):
     """The work stopped early and can be resumed (exit 75)."""
 
