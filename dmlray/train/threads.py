@@ -1,0 +1,32 @@
+"""What training changes in its process, put back when it ends: torch's thread count and its random generators.
+
+A worker trains trial after trial in one process; the tenth must come out bit for bit as if it had been the first.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+
+@contextmanager
+def cpu_threads(count: int) -> Iterator[None]:
+    """Run torch's CPU operators with ``count`` threads inside the block."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextmanager
+def seeded(seed: int, device: torch.device) -> Iterator[None]:
+    """Draw from generators seeded with ``seed`` inside the block: the CPU's, and ``device``'s where it is a GPU."""
+    devices = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
+        torch.default_generator.manual_seed(seed)
+        if devices:
+            with torch.cuda.device(device):
+                torch.cuda.manual_seed(seed)
+        yield
