@@ -1,0 +1,166 @@
+"""What resumes a trial, in one safetensors file: tensors, and everything else as JSON in the file's metadata.
+
+Nothing is unpickled, here or anywhere. The same training gives the same file, byte for byte: no clock is in it.
+Tensors are named ``model.<name>`` and ``optimizer.<parameter index>.<key>``.
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+from pydantic import NonNegativeInt, PositiveInt, ValidationError
+from safetensors import SafetensorError
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from dmlray.atomic import atomic_path
+from dmlray.config import Config, TrialConfig
+from dmlray.errors import StorageError
+
+_FORMAT = 1
+_KEY = "dmlray"  # one metadata key: several would be written in any order
+_PICKLES = (b"\x80", b"PK\x03\x04")  # a pickle, and the zip that torch.save writes
+
+
+class Best(Config):
+    """The best epoch so far (from 1), its ``val_gap`` and the metrics that do not depend on the machine."""
+
+    epoch: PositiveInt
+    value: float
+    metrics: dict[str, float]
+
+
+class _Header(Config):
+    format: int
+    config: dict[str, Any]
+    data: str
+    epoch: PositiveInt
+    videos: NonNegativeInt
+    best: Best
+    groups: list[dict[str, Any]]
+    scalars: dict[int, dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class CheckpointState:
+    """A trial after ``epoch`` epochs and ``videos`` videos. ``data`` is the fingerprint of what it is trained on;
+    ``model`` and ``optimizer`` are state dicts."""
+
+    config: TrialConfig
+    data: str
+    epoch: int
+    videos: int
+    best: Best
+    model: dict[str, Tensor]
+    optimizer: dict[str, Any]
+
+
+def save_checkpoint(path: Path, state: CheckpointState) -> str:
+    """Write ``state`` whole or not at all; returns the file's SHA-256 in hex.
+
+    Raises StorageError when the disk refuses.
+    """
+    tensors = {f"model.{name}": tensor for name, tensor in state.model.items()}
+    scalars: dict[int, dict[str, Any]] = {}
+    for index, values in state.optimizer["state"].items():
+        for key, value in values.items():
+            if isinstance(value, Tensor):
+                tensors[f"optimizer.{index}.{key}"] = value
+            else:
+                scalars.setdefault(index, {})[key] = value
+    header = _Header(
+        format=_FORMAT,
+        config=state.config.model_dump(mode="json"),
+        data=state.data,
+        epoch=state.epoch,
+        videos=state.videos,
+        best=state.best,
+        groups=state.optimizer["param_groups"],
+        scalars=scalars,
+    )
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    with atomic_path(path) as temporary:
+        safetensors.torch.save_file(plain, temporary, {_KEY: json.dumps(header.model_dump(mode="json"))})
+        return checkpoint_digest(temporary)
+
+
+def checkpoint_digest(path: Path) -> str:
+    """SHA-256 of the file, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def load_checkpoint(path: Path, digest: str | None, config: TrialConfig, data: str | None = None) -> CheckpointState:
+    """Read what `save_checkpoint` wrote; tensors come on the CPU.
+
+    Raises StorageError, naming the file and the reason, when it is missing, is not a checkpoint of this format, does
+    not have the SHA-256 ``digest`` (None: not checked), or belongs to another configuration or other data.
+    """
+    payload = _read(path)
+    found = hashlib.sha256(payload).hexdigest()
+    if digest is not None and found != digest:
+        raise StorageError(path, f"altered or damaged: SHA-256 {digest[:12]}… was recorded, it has {found[:12]}…")
+    tensors, header = _parse(path, payload)
+    _check_same(path, header, config, data)
+    state: dict[int, dict[str, Any]] = {index: dict(values) for index, values in header.scalars.items()}
+    model = {}
+    for name, tensor in tensors.items():
+        owner, _, key = name.partition(".")
+        if owner == "model":
+            model[key] = tensor
+        else:
+            index, _, key = key.partition(".")
+            state.setdefault(int(index), {})[key] = tensor
+    optimizer = {"state": dict(sorted(state.items())), "param_groups": header.groups}
+    return CheckpointState(config, header.data, header.epoch, header.videos, header.best, model, optimizer)
+
+
+def restore_checkpoint(path: Path, state: CheckpointState, model: nn.Module, optimizer: Optimizer | None) -> None:
+    """Put ``state``, read from ``path``, into a freshly built model and optimiser (None: only the model)."""
+    try:
+        model.load_state_dict(state.model)
+        if optimizer is not None:
+            optimizer.load_state_dict(state.optimizer)
+    except (RuntimeError, ValueError, KeyError) as error:
+        raise StorageError(path, f"does not fit the model: {str(error).splitlines()[0]}") from error
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise StorageError(path, f"the checkpoint cannot be read: {error.strerror}") from error
+
+
+def _parse(path: Path, payload: bytes) -> tuple[dict[str, Tensor], _Header]:
+    try:
+        tensors = safetensors.torch.load(payload)
+    except (SafetensorError, ValueError) as error:
+        if payload.startswith(_PICKLES):
+            raise StorageError(path, "a pickle, which is never opened, where a safetensors file should be") from error
+        raise StorageError(path, f"truncated, or not a safetensors file ({error})") from error
+    size = int.from_bytes(payload[:8], "little")  # safetensors: header's length, header as JSON, tensors
+    text = json.loads(payload[8 : 8 + size]).get("__metadata__", {}).get(_KEY)
+    if text is None:
+        raise StorageError(path, "a safetensors file, but not a checkpoint of dmlray")
+    try:
+        found = json.loads(text)
+        if found.get("format") != _FORMAT:
+            raise StorageError(path, f"checkpoint format {found.get('format')!r}, this version reads {_FORMAT}")
+        return tensors, _Header.model_validate(found)
+    except (ValidationError, ValueError, AttributeError) as error:
+        raise StorageError(path, f"its metadata is not a checkpoint's ({str(error).splitlines()[0]})") from error
+
+
+def _check_same(path: Path, header: _Header, config: TrialConfig, data: str | None) -> None:
+    wanted = config.model_dump(mode="json")
+    differing = sorted(key for key in wanted.keys() | header.config.keys() if wanted.get(key) != header.config.get(key))
+    if differing:
+        key = differing[0]
+        problem = f"`{key}` is {header.config.get(key)} there and {wanted.get(key)} here"
+        raise StorageError(path, f"the checkpoint of another configuration: {problem}")
+    if data is not None and header.data != data:
+        raise StorageError(path, f"the checkpoint of other data ({header.data[:12]}…, not {data[:12]}…)")
