@@ -1,0 +1,133 @@
+"""Batches for training: padded frames, mask and labels, gathered from the memory map into reused memory."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from dmlray.config import FramesConfig
+from dmlray.data.blocks import Block
+from dmlray.data.buffers import Buffers
+from dmlray.data.dataset import Dataset
+from dmlray.data.frames import FrameChoice, choose_frames
+from dmlray.data.schema import Modality
+from dmlray.data.shuffle import epoch_order, video_draws
+from dmlray.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B videos. A tensor's memory is used again for a later batch once no one holds the tensor.
+
+    features: modality -> (B, T, D), uint8 frames as they came or, video-level, float32 with T = 1; padding is 0.
+    mask (B, T) is True on real frames, of which every video has at least one. labels (B, L) int64, padded with -1.
+    indices (B,) are the videos' numbers in the dataset.
+    """
+
+    features: dict[str, Tensor]
+    mask: Tensor
+    labels: Tensor
+    ids: list[str]
+    indices: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def to(self, device: torch.device | str) -> "Batch":
+        """The same batch with its tensors on ``device``."""
+        features = {name: tensor.to(device, non_blocking=True) for name, tensor in self.features.items()}
+        mask, labels = self.mask.to(device, non_blocking=True), self.labels.to(device, non_blocking=True)
+        return Batch(features, mask, labels, self.ids, self.indices)
+
+
+class Batches:
+    """Batches of a dataset, the same for any number of workers.
+
+    ``batch_size`` videos are one step of all workers together. ``modalities`` None means all. Frames are chosen from
+    the first ``schema.max_frames`` of a video. Everything random comes from ``seed`` and the epoch.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        batch_size: int,
+        *,
+        frames: FramesConfig,
+        modalities: tuple[str, ...] | None,
+        seed: int,
+        shuffle: bool,
+    ) -> None:
+        self._dataset, self._batch_size, self._frames = dataset, batch_size, frames
+        self._modalities = _pick(dataset.schema.modalities, modalities)
+        self._seed, self._shuffle = seed, shuffle
+        self._buffers = Buffers()
+
+    def __len__(self) -> int:
+        return -(-len(self._dataset) // self._batch_size)
+
+    def epoch(self, epoch: int, start: int = 0, rank: int = 0, world_size: int = 1) -> Iterator[Batch]:
+        """Every video from position ``start`` of the epoch's order on, exactly once over all ranks.
+
+        ``start`` is the number of videos that this epoch has consumed so far, by all workers. Every rank gets the same
+        number of batches; in the last one, if it holds fewer videos than there are workers, some get a batch of none.
+        """
+        if not 0 <= rank < world_size or not 0 <= start <= len(self._dataset):
+            raise ValueError(f"no rank {rank} of {world_size}, or no start {start} in {len(self._dataset)} videos")
+        size = len(self._dataset)
+        order = epoch_order(size, self._seed, epoch) if self._shuffle else np.arange(size)
+        for first in range(start, size, self._batch_size):
+            yield self._gather(order[first : first + self._batch_size][rank::world_size], epoch)
+
+    def _gather(self, indices: NDArray[np.int64], epoch: int) -> Batch:
+        places = self._dataset.locate(indices)
+        lengths = np.array([block.length(row) for block, row in places], np.int64)
+        choice = choose_frames(
+            self._frames,
+            lengths,
+            self._dataset.schema.max_frames,
+            lambda columns: video_draws(indices, self._seed, epoch, columns),
+        )
+        steps = np.arange(choice.positions.shape[1])
+        return Batch(
+            {modality.name: self._copy(places, choice, modality) for modality in self._modalities},
+            torch.from_numpy(steps < choice.counts[:, None]),
+            torch.from_numpy(_pad_labels([block.labels.list_of(row) for block, row in places])),
+            [block.ids[row].as_py() for block, row in places],
+            indices,
+        )
+
+    def _copy(self, places: list[tuple[Block, int]], choice: FrameChoice, modality: Modality) -> Tensor:
+        """The chosen frames of one modality, (B, T, D)."""
+        target = self._buffers.take((*choice.positions.shape, modality.width), modality.dtype)
+        longest = target.shape[1]
+        firsts, counts = choice.positions[:, 0].tolist(), choice.counts.tolist()
+        for video, ((block, row), first, count) in enumerate(zip(places, firsts, counts, strict=True)):
+            frames, start = block.features[modality.name], block.frame_offsets[row]
+            if choice.is_run:
+                target[video, :count] = frames[start + first : start + first + count]
+            else:  # with mode="raise" take would go through a buffer of its own
+                positions = choice.positions[video, :count] + start
+                frames.take(positions, axis=0, out=target[video, :count], mode="clip")
+            if count < longest:
+                target[video, count:] = 0
+        return torch.from_numpy(target)
+
+
+def _pick(available: tuple[Modality, ...], names: tuple[str, ...] | None) -> tuple[Modality, ...]:
+    by_name = {modality.name: modality for modality in available}
+    if names is None:
+        return available
+    if not names or not set(names) <= set(by_name):
+        raise ConfigError("modalities", list(names), f"some of the data's: {', '.join(by_name)}")
+    return tuple(by_name[name] for name in names)
+
+
+def _pad_labels(lists: list[NDArray[np.int64]]) -> NDArray[np.int64]:
+    """Lists as rows (B, L), padded with -1."""
+    labels = np.full((len(lists), max(map(len, lists), default=0)), -1, np.int64)
+    for row, values in zip(labels, lists, strict=True):
+        row[: len(values)] = values
+    return labels

@@ -1,0 +1,123 @@
+"""A converted dataset: its videos by index, straight from the memory-mapped shards."""
+
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from dmlray.data.blocks import Block, map_shard
+from dmlray.data.manifest import MANIFEST, Manifest, read_manifest
+from dmlray.data.ragged import Ragged, concatenate
+from dmlray.data.schema import Schema
+from dmlray.data.shards import file_crc
+from dmlray.errors import MissingInputError, StorageError
+
+SPLITS = ("train", "validation", "test")
+_MAGIC = b"ARROW1"
+
+
+class Dataset:
+    """The videos of one split. Pickles as its path; shards are mapped when first touched."""
+
+    def __init__(self, path: Path, manifest: Manifest, fingerprint: str) -> None:
+        self.path, self.manifest, self.fingerprint = path, manifest, fingerprint
+        sizes = [size for shard in manifest.shards for size in shard.blocks]
+        self._starts = np.cumsum([0, *sizes])  # first video of each block, then the end
+        self._first_blocks = np.cumsum([0, *(len(shard.blocks) for shard in manifest.shards)])  # of each shard
+        self._blocks: list[Block | None] = [None] * len(sizes)
+
+    @classmethod
+    def open(cls, path: Path) -> "Dataset":
+        """Open the folder that holds ``manifest.json``; every shard must be there, in its full size, with its footer.
+
+        Raises MissingInputError when there is no dataset, StorageError when it is unfinished or damaged.
+        """
+        manifest, fingerprint = read_manifest(path)
+        for shard in manifest.shards:
+            _check_shape(path / shard.file, shard.bytes)
+        return cls(path, manifest, fingerprint)
+
+    def __reduce__(self) -> tuple[object, tuple[Path]]:
+        return Dataset.open, (self.path,)
+
+    def __len__(self) -> int:
+        return self.manifest.videos
+
+    @property
+    def schema(self) -> Schema:
+        """Modalities, widths, classes."""
+        return self.manifest.contents
+
+    @cached_property
+    def ids(self) -> Sequence[str]:
+        """Id of every video. Different videos may share one: see ``manifest.duplicate_ids``."""
+        return list(pa.chunked_array([block.ids for block in self._all_blocks()], pa.string()).to_pylist())
+
+    @cached_property
+    def truth(self) -> Ragged:
+        """Labels of every video."""
+        return concatenate([block.labels for block in self._all_blocks()])
+
+    def labels(self, index: int) -> NDArray[np.int64]:
+        """Labels of one video, ascending or not, as they were in the TFRecord."""
+        ((block, row),) = self.locate(np.array([index]))
+        return block.labels.list_of(row)
+
+    def locate(self, indices: NDArray[np.int64]) -> list[tuple[Block, int]]:
+        """Block and row of each video. Raises IndexError outside 0 to len - 1, StorageError on a damaged shard."""
+        if len(indices) and (indices.min() < 0 or indices.max() >= len(self)):
+            raise IndexError(f"videos are numbered 0 to {len(self) - 1}, asked for {indices.min()} to {indices.max()}")
+        numbers = np.searchsorted(self._starts, indices, side="right") - 1
+        rows = indices - self._starts[numbers]
+        return [(self._block(number), row) for number, row in zip(numbers.tolist(), rows.tolist(), strict=True)]
+
+    def verify(self) -> None:
+        """Read everything and compare checksums. Raises StorageError naming the first damaged shard."""
+        for shard in self.manifest.shards:
+            if file_crc(self.path / shard.file) != shard.crc32c:
+                raise StorageError(self.path / shard.file, "is damaged: its CRC32C is not the manifest's")
+
+    def _block(self, number: int) -> Block:
+        block = self._blocks[number]
+        if block is None:
+            shard = int(np.searchsorted(self._first_blocks, number, side="right")) - 1
+            first = int(self._first_blocks[shard])
+            mapped = map_shard(self.path, self.manifest.shards[shard], self.schema)
+            self._blocks[first : first + len(mapped)] = mapped
+            block = mapped[number - first]
+        return block
+
+    def _all_blocks(self) -> Iterator[Block]:
+        return (self._block(number) for number in range(len(self._blocks)))
+
+
+def open_splits(path: Path) -> dict[str, Dataset]:
+    """The splits in a folder that ``dmlray convert`` wrote: ``train`` and ``validation``, and ``test`` where it exists.
+
+    Raises MissingInputError when a needed split is not there, StorageError when one is unfinished, damaged or has
+    another schema than ``train``.
+    """
+    found = {split: Dataset.open(path / split) for split in SPLITS if (path / split).is_dir()}
+    for split in ("train", "validation"):
+        if split not in found:
+            raise MissingInputError(path / split, f"converted dataset ({MANIFEST}), which a sweep needs")
+    for split, dataset in found.items():
+        if dataset.schema != found["train"].schema:
+            raise StorageError(path / split / MANIFEST, "has another schema than the train split")
+    return found
+
+
+def _check_shape(path: Path, size: int) -> None:
+    try:
+        with path.open("rb") as file:
+            found = file.seek(0, 2)
+            if found != size:
+                raise StorageError(path, f"has {found} bytes where the manifest says {size}")
+            file.seek(-len(_MAGIC), 2)
+            if file.read() != _MAGIC:
+                raise StorageError(path, "does not end like an Arrow file")
+    except FileNotFoundError as error:
+        raise StorageError(path, "is missing, though the manifest names it") from error

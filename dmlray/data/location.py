@@ -1,0 +1,56 @@
+"""Where TFRecords lie: a local folder or file, or a URI of a filesystem that pyarrow knows (``s3://``, ``gs://``)."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from pyarrow.fs import FileSelector, FileSystem, FileType
+
+from dmlray.data.manifest import SourceFile
+from dmlray.data.plan import is_shard_name
+from dmlray.errors import MissingInputError, UsageError
+
+
+@dataclass(frozen=True)
+class Location:
+    """A folder: ``uri`` opens it again elsewhere, ``root`` is its path on ``filesystem`` (None: local)."""
+
+    uri: str
+    root: str
+    filesystem: FileSystem | None
+
+    def path(self, name: str) -> str:
+        """Path of the file ``name`` in the folder."""
+        return f"{self.root}/{name}"
+
+
+def locate(source: str | Path) -> Location:
+    """The folder that ``source`` names. Raises UsageError when the URI is none that pyarrow can open."""
+    if "://" not in str(source):
+        root = str(Path(source).absolute())
+        return Location(root, root, None)
+    try:
+        filesystem, root = FileSystem.from_uri(str(source))
+    except (ValueError, NotImplementedError, OSError) as error:
+        raise UsageError(f"{source} cannot be opened ({error})") from error
+    return Location(str(source), root, filesystem)
+
+
+def list_files(location: Location) -> list[SourceFile]:
+    """TFRecord files at any depth, sorted by name. Raises MissingInputError when there is none."""
+    found = _local(Path(location.root)) if location.filesystem is None else _remote(location)
+    files = sorted((file for file in found if is_shard_name(file.name)), key=lambda file: file.name)
+    if not files:
+        raise MissingInputError(location.root, "folder of TFRecord files (*.tfrecord*)")
+    return files
+
+
+def _local(root: Path) -> list[SourceFile]:
+    paths = (path for path in root.rglob("*") if path.is_file())
+    return [SourceFile(name=path.relative_to(root).as_posix(), size=path.stat().st_size) for path in paths]
+
+
+def _remote(location: Location) -> list[SourceFile]:
+    assert location.filesystem is not None
+    selector = FileSelector(location.root, recursive=True, allow_not_found=True)
+    files = [info for info in location.filesystem.get_file_info(selector) if info.type == FileType.File]
+    return [SourceFile(name=info.path[len(location.root) :].lstrip("/"), size=info.size) for info in files]

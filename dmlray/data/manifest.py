@@ -1,0 +1,102 @@
+"""What a converted dataset is made of: ``manifest.json`` beside the shards, written last, so that it says: finished."""
+
+import hashlib
+from pathlib import Path
+from typing import Literal, TypeVar
+
+from pydantic import NonNegativeInt, ValidationError
+
+from dmlray.atomic import write_text
+from dmlray.config import Config
+from dmlray.data.schema import Schema
+from dmlray.errors import MissingInputError, StorageError
+
+MANIFEST = "manifest.json"
+Document = TypeVar("Document", bound=Config)
+
+
+class SourceFile(Config):
+    """A TFRecord file: ``name`` relative to the source folder, ``size`` in bytes."""
+
+    name: str
+    size: NonNegativeInt
+
+
+class SourceRecords(SourceFile):
+    """A TFRecord file that was read: ``records`` in all, of which ``quarantined`` gave no video."""
+
+    records: NonNegativeInt
+    quarantined: NonNegativeInt
+
+
+class ShardRecord(Config):
+    """One Arrow shard: its ``videos`` come from ``sources`` in order; ``blocks`` are videos per record batch."""
+
+    file: str
+    videos: NonNegativeInt
+    frames: NonNegativeInt
+    blocks: tuple[NonNegativeInt, ...]
+    bytes: NonNegativeInt
+    crc32c: NonNegativeInt
+    sources: tuple[SourceRecords, ...]
+    quarantine: str | None
+
+    @property
+    def quarantined(self) -> int:
+        """Records that gave no video."""
+        return sum(source.quarantined for source in self.sources)
+
+
+class Manifest(Config):
+    """A dataset. Its videos are those of the shards in order.
+
+    ``duplicate_ids`` is the number of videos less the number of different ids: YouTube-8M's ids are anonymised to four
+    characters, so an id alone need not name a video.
+    """
+
+    format: Literal[1] = 1
+    dmlray: str
+    contents: Schema
+    split: str
+    videos: NonNegativeInt
+    duplicate_ids: NonNegativeInt
+    shards: tuple[ShardRecord, ...]
+
+    @property
+    def quarantined(self) -> int:
+        """Records that gave no video."""
+        return sum(shard.quarantined for shard in self.shards)
+
+
+def write_document(path: Path, document: Config) -> None:
+    """Write as indented JSON, whole or not at all; the same document gives the same bytes."""
+    write_text(path, document.model_dump_json(indent=1) + "\n")
+
+
+def read_document(path: Path, kind: type[Document]) -> Document:
+    """Read what ``write_document`` wrote. Raises FileNotFoundError, and StorageError when it is something else."""
+    try:
+        return kind.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"]) or "document"
+        raise StorageError(path, f"is damaged or of another version ({field}: {first['msg']})") from error
+
+
+def read_manifest(folder: Path) -> tuple[Manifest, str]:
+    """The manifest in ``folder`` and its fingerprint, the first half of its SHA-256 in hex.
+
+    Raises MissingInputError when there is none, StorageError when the conversion did not finish or it is damaged.
+    """
+    path = folder / MANIFEST
+    try:
+        manifest = read_document(path, Manifest)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        if any(folder.glob("shard-*")):
+            raise StorageError(
+                folder, "was not converted to the end: run `dmlray convert` again to finish it"
+            ) from error
+        raise MissingInputError(folder, f"converted dataset ({MANIFEST})") from error
+    if manifest.videos != sum(shard.videos for shard in manifest.shards):
+        raise StorageError(path, "is damaged: its shards hold another number of videos than it says")
+    return manifest, hashlib.sha256(path.read_bytes()).hexdigest()[:32]

@@ -1,0 +1,35 @@
+"""All that is random in an epoch, from (seed, epoch) and the video's index alone.
+
+Neither the batch that a video falls into nor the number of workers changes its draws, so an epoch can be resumed at any
+video by any number of workers.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dmlray.seeding import derive_seed
+
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+
+
+def epoch_order(videos: int, seed: int, epoch: int) -> NDArray[np.int64]:
+    """A permutation of ``range(videos)``."""
+    return np.random.default_rng(derive_seed(seed, "order", epoch)).permutation(videos)
+
+
+def video_draws(indices: NDArray[np.int64], seed: int, epoch: int, columns: int) -> NDArray[np.float64]:
+    """Uniform draws in [0, 1), (B, columns): row b depends on ``indices[b]``, not on the other videos.
+
+    SplitMix64 (Steele, Lea and Flood, 2014) as a counter-based generator: a NumPy generator per video would cost as
+    much as copying its frames.
+    """
+    key = np.uint64(derive_seed(seed, "draws", epoch))
+    rows = _mix(_mix(indices.astype(np.uint64) * _GOLDEN + key))  # (B,)
+    bits = _mix(rows[:, None] + np.arange(1, columns + 1, dtype=np.uint64) * _GOLDEN)  # (B, columns)
+    return (bits >> np.uint64(11)).astype(np.float64) * 2.0**-53
+
+
+def _mix(state: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return state ^ (state >> np.uint64(31))
