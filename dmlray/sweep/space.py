@@ -1,0 +1,102 @@
+"""Search spaces: a YAML file that mirrors TrialConfig, where every leaf is a fixed value or a range."""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import PositiveInt, ValidationError
+
+from dmlray.config import Config
+from dmlray.errors import ConfigError
+from dmlray.sweep.probes import check_space
+from dmlray.sweep.ranges import Fixed, Suggester
+from dmlray.sweep.stopping import StoppingConfig
+from dmlray.sweep.tree import Group, leaves, parse_tree
+from dmlray.sweep.variants import unknown_key
+from dmlray.sweep.yaml_lines import Located, parse_yaml, read_yaml, with_value
+
+
+class _Header(Config):
+    """What a space file says beside its ``space``."""
+
+    description: str = ""
+    trials: PositiveInt | None = None
+    stopping: StoppingConfig = StoppingConfig()
+
+
+@dataclass(frozen=True)
+class Space:
+    """A validated search space. ``document`` is the file as plain values, overrides applied: written out, it loads."""
+
+    description: str
+    trials: int | None
+    stopping: StoppingConfig
+    document: Mapping[str, Any]
+    root: Group
+
+    def suggest(self, suggester: Suggester) -> dict[str, Any]:
+        """One configuration, as TrialConfig.model_validate accepts it.
+
+        Parameters are asked for in the file's order. Their names are dotted paths that include the branches taken
+        (``fusion``, then ``fusion.shared.dim``), the same for the same place every time.
+        """
+        return self.root.suggest(suggester)
+
+    @property
+    def dimensions(self) -> int:
+        """How many parameters there are to choose, those of all branches together."""
+        return sum(not isinstance(leaf, Fixed) for leaf in leaves(self.root))
+
+    @property
+    def fingerprint(self) -> str:
+        """16 hex digits that change with the space, and not with its description, trials or stopping rule."""
+        return hashlib.sha256(json.dumps(self.document.get("space", {})).encode()).hexdigest()[:16]
+
+
+def load_space(path: Path, overrides: Mapping[str, str] | Sequence[tuple[str, str]] = ()) -> Space:
+    """Read a space file, set the ``overrides`` (dotted path -> YAML text, later ones win) and check all of it.
+
+    Raises MissingInputError, or ConfigError whose field holds file and line: also for any value within a range that
+    TrialConfig would refuse.
+    """
+    root = read_yaml(path)
+    for dotted, text in dict(overrides).items():
+        new = parse_yaml(text, "--set", lines=False, path=dotted)
+        root = with_value(root, dotted.split("."), new)
+    return parse_space(root)
+
+
+def parse_space(root: Located) -> Space:
+    """The space that a parsed YAML document describes. Raises ConfigError like ``load_space``."""
+    document = root.mapping("a mapping with the key space")
+    allowed = [*_Header.model_fields, "space"]
+    for key, child in document.items():
+        if key not in allowed:
+            raise unknown_key(child.field, key, allowed)
+    if "space" not in document or not document["space"].value:
+        raise ConfigError(root.field, root.plain(), "a mapping with the key space, and keys of a trial in it")
+    header = _header(root)
+    tree = parse_tree(document["space"])
+    check_space(tree)
+    return Space(header.description, header.trials, header.stopping, root.plain(), tree)
+
+
+def _header(root: Located) -> _Header:
+    written = {key: value for key, value in root.plain().items() if key != "space"}
+    try:
+        return _Header.model_validate(written)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        *_, located = _along(root, first["loc"])
+        if first["type"] == "extra_forbidden":
+            raise unknown_key(located.field, str(first["loc"][-1]), StoppingConfig.model_fields) from error
+        raise ConfigError(located.field, first["input"], first["msg"].removeprefix("Input should be ")) from error
+
+
+def _along(root: Located, keys: Sequence[str | int]) -> Iterator[Located]:
+    yield root
+    if keys and isinstance(root.value, dict) and keys[0] in root.value:
+        yield from _along(root.value[str(keys[0])], keys[1:])
