@@ -1,0 +1,58 @@
+"""Which proposal becomes the next trial: resolved, not tried before where that can be helped, and buildable."""
+
+import json
+from collections.abc import Callable, Container, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ValidationError
+
+from dmlray.config import TrialConfig
+from dmlray.errors import ConfigError
+from dmlray.sweep.sampler import Proposal
+
+PROPOSALS = 6  # until a repeated configuration is accepted: a small space has no other left
+
+Check = Callable[[TrialConfig], None]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A proposal with its configuration in full, as JSON; ``refusal`` says why it cannot be trained, if so."""
+
+    proposal: Proposal
+    config: dict[str, Any]
+    refusal: str | None
+
+
+def next_candidate(propose: Callable[[int], Proposal], tried: Container[str], check: Check | None) -> Candidate:
+    """The first of ``propose(0)``, ``propose(1)`` ... whose configuration has no fingerprint in ``tried``, or the last.
+
+    ``check`` raises ConfigError for a configuration that cannot be built.
+    """
+    for attempt in range(PROPOSALS):
+        candidate = _resolve(propose(attempt), check)
+        if fingerprint(candidate.config) not in tried:
+            break
+    return candidate
+
+
+def fingerprint(config: Mapping[str, Any]) -> str:
+    """Equal for equal configurations."""
+    return json.dumps(config, sort_keys=True)
+
+
+def _resolve(proposal: Proposal, check: Check | None) -> Candidate:
+    try:
+        config = TrialConfig.model_validate(proposal.config)
+    except ValidationError as error:
+        problem = error.errors(include_url=False)[0]
+        place = ".".join(str(part) for part in problem["loc"])
+        return Candidate(proposal, proposal.config, f"{place}: {problem['msg']}, got {problem['input']!r}")
+    resolved = config.model_dump(mode="json")
+    try:
+        if check is not None:
+            check(config)
+    except ConfigError as error:
+        return Candidate(proposal, resolved, str(error))
+    return Candidate(proposal, resolved, None)
