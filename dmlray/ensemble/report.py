@@ -1,0 +1,93 @@
+"""What is known about an ensemble, as plain data, and how it lies on disk."""
+
+from pathlib import Path
+
+import pyarrow as pa
+from pyarrow import parquet
+
+from dmlray.atomic import atomic_path, write_text
+from dmlray.config import Config
+from dmlray.data.predictions import Predictions, save_predictions
+from dmlray.ensemble.candidates import TEST_FILE, VALIDATION_FILE
+
+MEMBERS_FILE = "members.json"
+CURVE_FILE = "curve.parquet"
+
+
+class Member(Config):
+    """One trial of an ensemble: its own GAP on the selection part, its share, and what its picks added to GAP there.
+
+    The gains of all members add up to the GAP that the selection reached.
+    """
+
+    trial: int
+    name: str
+    gap: float
+    weight: float
+    picks: int
+    gain: float
+
+
+class Pick(Config):
+    """One step of the selection: the trial picked, GAP of the mean of all picks so far, and whether it was kept."""
+
+    trial: int
+    name: str
+    gap: float
+    kept: bool
+
+
+class Figures(Config):
+    """GAP@20 of a way to combine ``members`` trials; None where there are no such videos or predictions."""
+
+    members: int
+    selection: float
+    report: float | None
+    test: float | None
+
+
+class Gain(Config):
+    """GAP of the ensemble minus that of the best single trial on the report part, with its 95 % bootstrap interval."""
+
+    value: float
+    low: float
+    high: float
+    resamples: int
+    within_noise: bool
+
+
+class EnsembleReport(Config):
+    """The whole account. ``figures``: `ensemble`, `best_single`, `paper` (best ``top`` by own GAP, GAP-proportional)
+    and `uniform` (all candidates alike), every one chosen on the selection part alone.
+    """
+
+    top: int
+    size: int
+    weights: str
+    report_split: float
+    videos: dict[str, int]
+    candidates: int
+    members: tuple[Member, ...]
+    best_single: int
+    curve: tuple[Pick, ...]
+    figures: dict[str, Figures]
+    gain: Gain | None
+    summary: str
+    notes: tuple[str, ...] = ()
+
+
+def save_ensemble(directory: Path, report: EnsembleReport, validation: Predictions, test: Predictions | None) -> None:
+    """Write an ensemble's folder, replacing an earlier one. ``members.json`` comes last: without it, there is none.
+
+    Raises StorageError when the disk refuses.
+    """
+    members = directory / MEMBERS_FILE
+    for stale in (members, directory / TEST_FILE):
+        stale.unlink(missing_ok=True)
+    save_predictions(directory / VALIDATION_FILE, validation)
+    if test is not None:
+        save_predictions(directory / TEST_FILE, test)
+    rows = [{"pick": place, **pick.model_dump()} for place, pick in enumerate(report.curve, start=1)]
+    with atomic_path(directory / CURVE_FILE) as temporary:
+        parquet.write_table(pa.Table.from_pylist(rows), temporary)
+    write_text(members, report.model_dump_json(indent=2) + "\n")
