@@ -1,0 +1,139 @@
+"""`dmlray synth`, `convert` and `inspect`: features in, Arrow shards out."""
+
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from dmlray.cli.options import DEFAULT_RESULTS, Address, Json, Results, answer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+def register(app: typer.Typer) -> None:
+    """Add this module's commands to the app."""
+    app.command()(synth)
+    app.command()(convert)
+    app.command("inspect")(inspect_shards)
+
+
+def synth(
+    out: Annotated[Path, typer.Argument(help="The folder to make; it must not hold anything yet.")],
+    video_level: Annotated[bool, typer.Option("--video-level", help="Write per-video means, not frames.")] = False,
+    train: Annotated[int, typer.Option(min=1, help="Training videos.")] = 1400,
+    validation: Annotated[int, typer.Option(min=1, help="Validation videos.")] = 400,
+    test: Annotated[int, typer.Option(min=0, help="Test videos.")] = 200,
+    classes: Annotated[int, typer.Option(min=2, help="Labels in the vocabulary.")] = 40,
+    visual: Annotated[int, typer.Option(min=1, help="Width of the visual features.")] = 64,
+    audio: Annotated[int, typer.Option(min=1, help="Width of the audio features.")] = 16,
+    max_frames: Annotated[
+        int, typer.Option(min=1, help="Most frames a model sees; videos have one more at most.")
+    ] = 300,
+    noise: Annotated[float, typer.Option(min=0.0, help="Noise of a frame relative to its signal.")] = 1.0,
+    shards: Annotated[int, typer.Option(min=1, help="Files per split.")] = 4,
+    seed: Annotated[int, typer.Option(help="The same seed writes the same bytes.")] = 0,
+) -> None:
+    """Write a small data set in YouTube-8M's formats, with structure worth searching.
+
+    Example: dmlray synth results/tfrecords --train 1400 --max-frames 40
+    """
+    from dmlray.data.synthetic import SynthSpec, synthesize
+
+    spec = SynthSpec(
+        level="video" if video_level else "frame",
+        seed=seed,
+        train=train,
+        validation=validation,
+        test=test,
+        shards=shards,
+        classes=classes,
+        visual_width=visual,
+        audio_width=audio,
+        max_frames=max_frames,
+        noise=noise,
+    )
+    synthesize(out, spec)
+    print(f"{out}: {train} training, {validation} validation and {test} test videos", file=sys.stderr)
+    print(f"next: dmlray convert {out}", file=sys.stderr)
+
+
+def convert(
+    source: Annotated[Path, typer.Argument(help="A folder of TFRecord shards, or one shard.")],
+    out: Annotated[
+        Path | None, typer.Option(help="Where the Arrow shards go (default: RESULTS/data/<source>).")
+    ] = None,
+    schema: Annotated[str | None, typer.Option(help="yt8m-frame, yt8m-video, audioset or a YAML file.")] = None,
+    split: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=GLOB[@A-B]", help="The files of train, validation or test; @0-90: 90 % by hash."),
+    ] = None,
+    on_bad_record: Annotated[Literal["fail", "quarantine"], typer.Option(help="What a bad record does.")] = "fail",
+    address: Address = None,
+    as_json: Json = False,
+    results: Results = DEFAULT_RESULTS,
+) -> None:
+    """Convert TFRecord shards to memory-mapped Arrow shards, every record accounted for.
+
+    Without --split, folders named train, validation and test are the splits, or files are shared out 80/10/10 by hash.
+
+    Example: dmlray convert results/tfrecords --out results/data/synth
+    """
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+    from dmlray.cluster import ray_cluster
+    from dmlray.data.convert import convert as run
+    from dmlray.data.schema import load_schema
+
+    chosen = load_schema(schema) if schema else None
+    target = out or results / "data" / source.absolute().name
+    bar = Progress("converting", BarColumn(), MofNCompleteColumn(), "shards", TimeRemainingColumn(), console=_stderr())
+    with bar, ray_cluster(address):
+        task, start = bar.add_task("shards", total=None), time.monotonic()
+        report = run(
+            source,
+            target,
+            chosen,
+            split or (),
+            on_bad_record,
+            lambda done, all_: bar.update(task, completed=done, total=all_),
+        )
+    seconds = time.monotonic() - start
+    if as_json:
+        splits = {name: {"videos": m.videos, "quarantined": m.quarantined} for name, m in report.manifests.items()}
+        answer({"version": 1, "out": str(target), "seconds": round(seconds, 3), "splits": splits})
+        return
+    for name, manifest in report.manifests.items():
+        print(f"{target / name}: {manifest.videos:,} videos in {len(manifest.shards)} shards")
+    console = Console(stderr=True, highlight=False)
+    console.print(f"converted in {seconds:.1f} s, without Ray's start", soft_wrap=True)
+    if report.quarantined:
+        console.print(f"{report.quarantined} bad records are in the splits' folders named quarantine", soft_wrap=True)
+
+
+def inspect_shards(
+    shards: Annotated[list[Path], typer.Argument(help="TFRecord shards.", metavar="SHARD...")],
+    schema: Annotated[str | None, typer.Option(help="Read them with this schema (default: guess).")] = None,
+    as_json: Json = False,
+) -> None:
+    """Say what is in TFRecord shards: schema, counts, labels, frame lengths.
+
+    Example: dmlray inspect results/tfrecords/train/*.tfrecord
+    """
+    from dmlray.data import inspection
+    from dmlray.data.schema import load_schema
+
+    found = inspection.inspect_shards(shards, load_schema(schema) if schema else None)
+    if as_json:
+        answer({"version": 1, **found.model_dump(mode="json")})
+    else:
+        print(found)
+
+
+def _stderr() -> "Console":
+    from rich.console import Console
+
+    return Console(stderr=True)

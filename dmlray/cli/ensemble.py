@@ -1,0 +1,81 @@
+"""`dmlray ensemble`: from a sweep's trials to the best small ensemble."""
+
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from dmlray.cli.options import DEFAULT_RESULTS, Json, Name, Results, answer
+
+if TYPE_CHECKING:
+    from dmlray.ensemble.report import EnsembleReport
+
+
+def register(app: typer.Typer) -> None:
+    """Add this module's commands to the app."""
+    app.command()(ensemble)
+
+
+def ensemble(
+    name: Name,
+    top: Annotated[int, typer.Option(help="At most this many members.")] = 5,
+    size: Annotated[int, typer.Option(help="Picks of the greedy selection; a member can be picked again.")] = 25,
+    weights: Annotated[Literal["gap", "count", "uniform"], typer.Option(help="How picks become weights.")] = "gap",
+    report_split: Annotated[float, typer.Option(help="Share of validation videos kept from the selection.")] = 0.5,
+    save_as: Annotated[str | None, typer.Option("--as", help="The ensemble's own name (default: top<TOP>).")] = None,
+    as_json: Json = False,
+    results: Results = DEFAULT_RESULTS,
+) -> None:
+    """Choose the best ensemble of a sweep's finished trials, and say how much better it is.
+
+    Example: dmlray ensemble first --top 5
+    """
+    from contextlib import closing
+
+    from dmlray.ensemble.candidates import load_candidates
+    from dmlray.ensemble.report import save_ensemble
+    from dmlray.ensemble.runs import ensemble_run
+    from dmlray.ensemble.search import EnsembleSettings, search_ensemble
+    from dmlray.sweep.records import TrialState
+    from dmlray.sweep.runs import describe
+    from dmlray.sweep.settings import SweepFolder, check_name, load_settings
+    from dmlray.sweep.study import Study
+    from dmlray.tracking import Tracker
+
+    settings = EnsembleSettings(top=top, size=size, weights=weights, report_split=report_split)
+    settings.check()
+    folder = SweepFolder(results, name)
+    config = load_settings(folder)
+    with closing(Study.open(folder.study, read_only=True)) as study:
+        finished = [trial for trial in study.trials() if trial.state is TrialState.complete]
+    candidates = load_candidates((t.number, describe(t.config), folder.trial(t.number)) for t in finished)
+    found = search_ensemble(candidates, settings)
+    own_name = check_name(save_as or f"top{top}")
+    directory = folder.ensemble(own_name)
+    save_ensemble(directory, found.report, found.validation, found.test)
+    Tracker(config.tracking_uri, "dmlray").sync([ensemble_run(config.name, own_name, found.report, directory)])
+    if as_json:
+        answer({"version": 1, "sweep": name, "ensemble": own_name, **found.report.model_dump(mode="json")})
+    else:
+        _print(found.report)
+        print(f"saved in {directory}")
+
+
+def _print(report: "EnsembleReport") -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(highlight=False)
+    members = Table("trial", "GAP", "weight", "picks", "gain", "model", box=box.SIMPLE_HEAD, title="members")
+    for member in report.members:
+        cells = [f"{member.gap:.4f}", f"{member.weight:.4f}", str(member.picks), f"{member.gain:+.4f}"]
+        members.add_row(str(member.trial), *cells, member.name)
+    heads = [f"{part} ({count:,})" for part, count in report.videos.items()]
+    ways = Table("GAP@20 on (videos)", "members", *heads, box=box.SIMPLE_HEAD, title="ways to combine")
+    for way, figures in report.figures.items():
+        values = [figures.selection, figures.report, figures.test]
+        ways.add_row(way, str(figures.members), *("" if value is None else f"{value:.4f}" for value in values))
+    console.print(members)
+    console.print(ways)
+    for sentence in (report.summary, *report.notes):
+        console.print(sentence)

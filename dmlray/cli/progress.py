@@ -1,0 +1,76 @@
+"""A sweep's progress: a live line on a terminal, one plain line per event elsewhere. Always on stderr."""
+
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+from dmlray.sweep.director import Change
+from dmlray.sweep.runs import describe
+from dmlray.sweep.summary import Summary
+
+
+def event_line(change: Change) -> str:
+    """One event in one line of plain text."""
+    trial = change.trial
+    head = f"trial {trial.number:>3} {change.what:<9}"
+    if change.what in ("started", "continued"):
+        after = f" after epoch {trial.curve[-1][0]}" if trial.curve else ""
+        return f"{head} {describe(trial.config)}{after}"
+    if change.what == "failed":
+        return f"{head} {trial.reason}: {trial.message}"
+    epoch, metrics = trial.curve[-1]
+    text = f"{head} epoch {epoch}/{trial.config['epochs']}  val_gap {metrics['val_gap']:.4f}"
+    if change.what == "complete" and "test_gap" in trial.metrics:
+        text += f"  test_gap {trial.metrics['test_gap']:.4f}"
+    return text
+
+
+def summary_line(summary: Summary) -> str:
+    """Where the sweep stands, in one line."""
+    failed = f", {summary.failed} failed" if summary.failed else ""
+    best = f"best GAP {summary.best.best_so_far:.4f} (trial {summary.best.number})" if summary.best else "no GAP yet"
+    left = f", about {span(summary.left_s)} left" if summary.left_s else ""
+    return (
+        f"{summary.complete} done, {summary.running} running, {summary.pruned} stopped early{failed}"
+        f" of {summary.wanted}; {best}{left}"
+    )
+
+
+def span(seconds: float) -> str:
+    """Seconds for people: ``42 s``, ``3 min 20 s``, ``2 h 05 min``."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+class SweepProgress:
+    """Prints events as they come; on a terminal a line that is kept up to date stays below them."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._live = Live(console=console, transient=True, refresh_per_second=4) if console.is_terminal else None
+
+    def __enter__(self) -> "SweepProgress":
+        if self._live:
+            self._live.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._live:
+            self._live.stop()
+
+    def say(self, text: str) -> None:
+        """A line above the live one."""
+        self._console.print(Text(text), soft_wrap=True)
+
+    def show(self, change: Change, summary: Summary) -> None:
+        """Tell of one event and where the sweep stands after it."""
+        if self._live:
+            self._live.update(Text(summary_line(summary)))
+            if change.what != "epoch":
+                self.say(event_line(change))
+        else:
+            self.say(f"{event_line(change)} | {summary_line(summary)}")

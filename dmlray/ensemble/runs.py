@@ -1,0 +1,35 @@
+"""An ensemble as MLflow shows it: a child run of its sweep."""
+
+from pathlib import Path
+
+from dmlray.ensemble.report import CURVE_FILE, MEMBERS_FILE, EnsembleReport
+from dmlray.sweep.runs import sweep_key
+from dmlray.tracking import RunRecord
+
+
+def ensemble_run(sweep: str, name: str, report: EnsembleReport, directory: Path) -> RunRecord:
+    """Members and settings as parameters, GAP after each kept pick as a curve, every figure as a metric."""
+    figures = {
+        f"{way}_{part}_gap": value
+        for way, found in report.figures.items()
+        for part, value in (("selection", found.selection), ("report", found.report), ("test", found.test))
+        if value is not None
+    }
+    kept = [pick for pick in report.curve if pick.kept]
+    curve = [(step, {"selection_gap": pick.gap}) for step, pick in enumerate(kept, start=1)]
+    return RunRecord(
+        key=f"{sweep}/ensemble/{name}",
+        name=f"ensemble {name}",
+        parent_key=sweep_key(sweep),
+        status="finished",
+        tags={"dmlray.sweep": sweep, "dmlray.ensemble": name, "dmlray.summary": report.summary},
+        params={
+            "top": str(report.top),
+            "size": str(report.size),
+            "weights": report.weights,
+            "report_split": f"{report.report_split:g}",
+            "members": ", ".join(f"{member.trial}: {member.weight:.4f}" for member in report.members),
+        },
+        metrics=[*curve, (len(kept), figures)],
+        artifacts=[directory / MEMBERS_FILE, directory / CURVE_FILE],
+    )

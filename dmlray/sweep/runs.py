@@ -1,0 +1,105 @@
+"""A sweep as MLflow shows it: one parent run, one child run per trial. A pure projection of the study."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from dmlray.sweep.records import TrialRecord, TrialState
+from dmlray.sweep.settings import SweepConfig
+from dmlray.tracking import RunRecord
+
+_STATUS = {
+    TrialState.waiting: "running",
+    TrialState.running: "running",
+    TrialState.complete: "finished",
+    TrialState.pruned: "finished",
+    TrialState.failed: "failed",
+}
+
+
+def sweep_key(sweep: str) -> str:
+    """The tag by which a sweep's parent run is found again."""
+    return f"{sweep}"
+
+
+def sweep_run(config: SweepConfig, trials: Sequence[TrialRecord], is_over: bool) -> RunRecord:
+    """The parent run: the sweep's settings, and the best val_gap after each finished trial."""
+    finished = sorted((t for t in trials if t.value is not None and t.finished), key=lambda t: (t.finished, t.number))
+    best, curve = float("-inf"), []
+    for step, trial in enumerate(finished):
+        best = max(best, trial.value or best)
+        curve.append((step, {"best_val_gap": best}))
+    started = [trial.started for trial in trials if trial.started]
+    return RunRecord(
+        key=sweep_key(config.name),
+        name=config.name,
+        parent_key=None,
+        status="finished" if is_over else "running",
+        tags={"dmlray.sweep": config.name},
+        params={
+            "data": str(config.data),
+            "trials": str(config.trials),
+            "seed": str(config.seed),
+            "sampler": config.sampler,
+            "cpus_per_trial": f"{config.resources.cpus_per_trial:g}",
+            "gpus_per_trial": f"{config.resources.gpus_per_trial:g}",
+        },
+        metrics=curve,
+        start_time_ms=_milliseconds(min(started)) if started else None,
+        end_time_ms=_milliseconds(max(t.finished for t in finished if t.finished)) if is_over and finished else None,
+    )
+
+
+def trial_run(config: SweepConfig, trial: TrialRecord) -> RunRecord:
+    """A trial's run: its parameters, its curve by epoch, its final metrics at the last epoch."""
+    curve = list(trial.curve)
+    if trial.metrics and curve:
+        final = {f"best_{name}" if name in curve[-1][1] else name: v for name, v in trial.metrics.items()}
+        curve.append((curve[-1][0], final))
+    return RunRecord(
+        key=f"{config.name}/{trial.number}",
+        name=f"#{trial.number} {describe(trial.config)}",
+        parent_key=sweep_key(config.name),
+        status=_STATUS[trial.state],
+        tags={
+            "dmlray.sweep": config.name,
+            "dmlray.trial": str(trial.number),
+            "dmlray.state": trial.state.value,
+            **({"dmlray.reason": trial.reason} if trial.reason else {}),
+        },
+        params=flatten(trial.config),
+        metrics=curve,
+        start_time_ms=_milliseconds(trial.started) if trial.started else None,
+        end_time_ms=_milliseconds(trial.finished) if trial.finished else None,
+    )
+
+
+def describe(config: dict[str, object]) -> str:
+    """A trial in a few words for people: ``bigru2x512 attention concat``."""
+    encoder, pooling, fusion = (_part(config, name) for name in ("encoder", "pooling", "fusion"))
+    words = []
+    if encoder.get("kind") != "none":
+        direction = "bi" if encoder.get("bidirectional") else ""
+        words.append(f"{direction}{encoder['kind']}{encoder['layers']}x{encoder['hidden']}")
+    words.append(str(pooling.get("kind")))
+    words.append(f"{fusion['kind']}{fusion.get('dim', '')}")
+    return " ".join(words)
+
+
+def flatten(config: dict[str, object], prefix: str = "") -> dict[str, str]:
+    """Nested configuration to dotted names and text, as MLflow compares them."""
+    flat: dict[str, str] = {}
+    for name, value in config.items():
+        if isinstance(value, dict):
+            flat |= flatten(value, f"{prefix}{name}.")
+        elif value is not None:
+            flat[f"{prefix}{name}"] = str(value)
+    return flat
+
+
+def _part(config: dict[str, object], name: str) -> dict[str, object]:
+    part = config.get(name)
+    return part if isinstance(part, dict) else {}
+
+
+def _milliseconds(moment: datetime) -> int:
+    return int(moment.timestamp() * 1000)

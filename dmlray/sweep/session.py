@@ -1,0 +1,93 @@
+"""One driver's hold on a sweep: create it or open it again, run it, leave it resumable."""
+
+import shutil
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from functools import partial
+from pathlib import Path
+
+import yaml
+
+from dmlray.atomic import write_text
+from dmlray.cluster import node_resources
+from dmlray.data.dataset import Dataset, open_splits
+from dmlray.errors import InterruptedSweepError, StorageError, SweepExistsError
+from dmlray.model.build import check_buildable
+from dmlray.sweep.director import Listener, StudyDirector
+from dmlray.sweep.lock import hold
+from dmlray.sweep.placement import slots_that_fit
+from dmlray.sweep.settings import SweepConfig, SweepFolder, save_settings
+from dmlray.sweep.space import Space, load_space
+from dmlray.sweep.study import Study
+from dmlray.train.trial import run_trial
+
+
+def create_sweep(results: Path, config: SweepConfig, space: Space) -> SweepFolder:
+    """Lay down a new sweep's folder: settings, its space with overrides applied, an empty study.
+
+    Raises SweepExistsError when the name is taken; then, and on any error, nothing is left behind.
+    """
+    folder = SweepFolder(results, config.name)
+    try:
+        folder.path.mkdir(parents=True)
+    except FileExistsError:
+        raise SweepExistsError(
+            f"{folder.path} exists already: choose another --name, or go on with `dmlray search --resume {config.name}`"
+        ) from None
+    try:
+        write_text(folder.space, yaml.safe_dump(dict(space.document), sort_keys=False))
+        Study.create(folder.study, config.name, config.seed, config.sampler).close()
+        save_settings(folder, config)  # last: a folder with sweep.yaml is a whole sweep
+    except BaseException:
+        shutil.rmtree(folder.path)
+        raise
+    return folder
+
+
+def check_data(config: SweepConfig) -> dict[str, Dataset]:
+    """Open the sweep's splits; refuse data that is not what the sweep was started on."""
+    splits = open_splits(config.data)
+    for name, fingerprint in config.fingerprints.items():
+        if name not in splits or splits[name].fingerprint != fingerprint:
+            raise StorageError(config.data / name, f"is not the data that sweep {config.name!r} was started on")
+    return splits
+
+
+def run_sweep(folder: SweepFolder, config: SweepConfig, listeners: list[Listener], say: Callable[[str], None]) -> None:
+    """Run a sweep to its budget in the Ray that is connected. Raises InterruptedSweepError after SIGINT or SIGTERM."""
+    from dmlray.sweep.slot import SlotSettings
+    from dmlray.sweep.tuner import run_trials
+
+    schema = check_data(config)["train"].schema
+    space = load_space(folder.space)
+    resources = config.resources
+    fitting = slots_that_fit(node_resources(), resources.cpus_per_trial, resources.gpus_per_trial)
+    with hold(folder), closing(Study.open(folder.study)) as study:
+        director = StudyDirector(config, folder, space, study, partial(check_buildable, schema=schema))
+        for listener in listeners:
+            director.listen(listener)
+        slot = SlotSettings(resources.cpus_per_trial, resources.gpus_per_trial, run_trial, folder.path / ".ray")
+        with _signals_stop(director, say):
+            run_trials(director, slot, min(fitting, resources.concurrency or fitting))
+        shutil.rmtree(folder.path / ".ray", ignore_errors=True)
+        if director.wants_to_stop():
+            raise InterruptedSweepError(f"stopped; go on with: dmlray search --resume {config.name}")
+
+
+@contextmanager
+def _signals_stop(director: StudyDirector, say: Callable[[str], None]) -> Iterator[None]:
+    """The first SIGINT or SIGTERM ends the sweep at the next report; the second ends it at once."""
+
+    def handle(number: int, frame: object) -> None:
+        if director.wants_to_stop():
+            raise KeyboardInterrupt
+        director.stop()
+        say("stopping: every finished epoch is saved; once more to stop at once")
+
+    previous = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

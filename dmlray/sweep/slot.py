@@ -1,0 +1,80 @@
+"""A warm slot: a reused Tune actor that owns one long-lived Ray Train run, whose worker trains trial after trial.
+
+A `TorchTrainer.fit()` per trial costs 23 to 34 s of process start-up; a slot pays it once.
+"""
+
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray import tune
+from ray.train import FailureConfig, RunConfig, ScalingConfig
+from ray.train.torch import TorchTrainer
+
+from dmlray.errors import UnavailableError
+from dmlray.train.channel import Channel, Event, TrialEnd
+from dmlray.train.worker import Runner, serve_trials
+
+_PATIENCE_S = 5.0  # between looks at whether the Ray Train run is still alive
+
+
+@dataclass(frozen=True)
+class SlotSettings:
+    """What every slot of a sweep has: resources, the function that trains a trial, a folder for Ray's own files."""
+
+    cpus: float
+    gpus: float
+    runner: Runner
+    scratch: Path
+
+
+class Slot(tune.Trainable):
+    """Tune's view of a slot. ``config`` is ``{"task": TrialTask, "slot": SlotSettings}``; each result is one Event."""
+
+    def setup(self, config: dict[str, Any]) -> None:
+        self._channel: Any = ray.remote(Channel).options(num_cpus=0, max_concurrency=16).remote()
+        self._failure: BaseException | None = None
+        self._thread = threading.Thread(target=self._train, args=(config["slot"],), daemon=True)
+        self._thread.start()
+        ray.get(self._channel.assign.remote(config["task"]))
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Take the next trial; the worker stops the last one if it was cut short."""
+        ray.get(self._channel.assign.remote(new_config["task"]))
+        return True
+
+    def step(self) -> dict[str, Any]:
+        """Wait for the worker's next word. Being called again is the driver's consent to train on."""
+        ray.get(self._channel.go_on.remote())
+        while True:
+            event: Event | None = ray.get(self._channel.next_event.remote(_PATIENCE_S))
+            if event is not None:
+                return {"event": event, "done": isinstance(event.what, TrialEnd)}
+            if not self._thread.is_alive():
+                raise UnavailableError(f"the slot's Ray Train run ended: {self._failure}")
+
+    def save_checkpoint(self, checkpoint_dir: str) -> dict[str, Any]:
+        """Nothing: checkpoints belong to the trial's folder, not to Tune."""
+        return {}
+
+    def load_checkpoint(self, checkpoint: dict[str, Any] | None) -> None:
+        """Nothing, see `save_checkpoint`."""
+
+    def _train(self, settings: SlotSettings) -> None:
+        per_worker = {"CPU": settings.cpus} | ({"GPU": settings.gpus} if settings.gpus else {})
+        trainer = TorchTrainer(
+            serve_trials,
+            train_loop_config={"channel": self._channel, "runner": settings.runner},
+            scaling_config=ScalingConfig(num_workers=1, use_gpu=settings.gpus > 0, resources_per_worker=per_worker),
+            run_config=RunConfig(
+                name=f"slot-{self.trial_id}",
+                storage_path=str(settings.scratch),
+                failure_config=FailureConfig(max_failures=-1),  # `Channel` bounds the starts of each trial
+            ),
+        )
+        try:
+            trainer.fit()
+        except BaseException as error:
+            self._failure = error

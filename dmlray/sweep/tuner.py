@@ -1,0 +1,91 @@
+"""Ray Tune as the hands of a sweep: it starts trials and carries events; what to do is decided by a `Director`."""
+
+import os
+import tempfile
+from pathlib import Path
+from typing import Any, Protocol
+
+from ray import tune
+from ray.tune.search import Searcher
+
+from dmlray.sweep.slot import Slot, SlotSettings
+from dmlray.train.channel import Event
+from dmlray.train.task import TrialTask
+
+
+class Director(Protocol):
+    """What decides: see `sweep.director.StudyDirector`. All calls come from one thread of the driver."""
+
+    def next_task(self) -> TrialTask | None:
+        """The next trial to train, or None when the sweep wants no more."""
+
+    def on_event(self, event: Event) -> bool:
+        """Take in a report or an end; True to train on."""
+
+    def on_lost(self, number: int) -> None:
+        """The slot of a trial died."""
+
+    def wants_to_stop(self) -> bool:
+        """True once the whole sweep must end now."""
+
+
+class _Search(Searcher):
+    def __init__(self, director: Director, slot: SlotSettings) -> None:
+        super().__init__(metric=None, mode=None)
+        self._director, self._slot = director, slot
+        self._numbers: dict[str, int] = {}
+
+    def suggest(self, trial_id: str) -> Any:  # a configuration, or FINISHED, which Tune's own annotation leaves out
+        task = self._director.next_task()
+        if task is None:
+            return Searcher.FINISHED
+        self._numbers[trial_id] = task.number
+        return {"task": task, "slot": self._slot}
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        number = self._numbers.pop(trial_id, None)
+        if error and number is not None:
+            self._director.on_lost(number)
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing: Tune's snapshots are never read, the study is the truth."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        raise NotImplementedError("a sweep resumes from its study, never from Tune's snapshots")
+
+
+class _Decide(tune.Stopper):
+    def __init__(self, director: Director) -> None:
+        self._director = director
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        return not self._director.on_event(result["event"])
+
+    def stop_all(self) -> bool:
+        return self._director.wants_to_stop()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return tune.stopper.NoopStopper, ()  # Tune's snapshots, never read, need not carry the director
+
+
+def run_trials(director: Director, slot: SlotSettings, concurrency: int) -> None:
+    """Run trials in ``concurrency`` warm slots until the director has no more, or wants to stop."""
+    os.environ |= {
+        "RAY_AIR_NEW_OUTPUT": "0",  # the old output is silent with verbose=0, the new one is not
+        "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+        "TUNE_DISABLE_SIGINT_HANDLER": "1",
+        "TUNE_GLOBAL_CHECKPOINT_S": "86400",
+        "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
+    }
+    trainable = tune.with_resources(Slot, tune.PlacementGroupFactory([{"memory": 1}]))
+    with tempfile.TemporaryDirectory(prefix="dmlray-tune-") as scratch:
+        tune.Tuner(
+            trainable,
+            tune_config=tune.TuneConfig(
+                search_alg=_Search(director, slot),
+                num_samples=-1,
+                max_concurrent_trials=concurrency,
+                reuse_actors=True,
+            ),
+            run_config=tune.RunConfig(name="sweep", storage_path=str(Path(scratch)), stop=_Decide(director), verbose=0),
+        ).fit()

@@ -1,0 +1,89 @@
+"""How a slot and its long-lived worker talk: tasks one way, reports and ends the other, verdicts back.
+
+Plain asyncio, so that it is tested without Ray; `sweep.slot` runs one as a Ray actor. A worker that died and was
+restarted asks for its task again and gets it with the latest checkpoint.
+"""
+
+import asyncio
+from dataclasses import dataclass, replace
+
+from dmlray.train.task import EpochReport, TrialOutcome, TrialTask
+
+MAX_STARTS = 3  # a trial that has killed its worker this often is given up
+
+
+@dataclass(frozen=True)
+class TrialEnd:
+    """How a trial ended on its worker: with an outcome, or with a reason and a message for the user."""
+
+    outcome: TrialOutcome | None = None
+    reason: str | None = None
+    message: str | None = None
+
+
+@dataclass(frozen=True)
+class Event:
+    """What a worker says about trial ``number``."""
+
+    number: int
+    what: EpochReport | TrialEnd
+
+
+class Channel:
+    """One slot's mailbox. At most one task is current; what an earlier task's worker still says is dropped."""
+
+    def __init__(self) -> None:
+        self._task: TrialTask | None = None
+        self._starts = 0
+        self._changed = asyncio.Event()
+        self._events: asyncio.Queue[Event] = asyncio.Queue()
+        self._verdict: asyncio.Future[bool] | None = None
+
+    async def assign(self, task: TrialTask) -> None:
+        """Make ``task`` the current one; a worker that waits for a verdict on the last one is told to stop it."""
+        self._decide(False)
+        self._task, self._starts = task, 0
+        self._changed.set()
+
+    async def go_on(self) -> None:
+        """Let the worker train on after its last report."""
+        self._decide(True)
+
+    async def next_event(self, timeout_s: float) -> Event | None:
+        """The worker's next word, or None when it says nothing for ``timeout_s``."""
+        try:
+            return await asyncio.wait_for(self._events.get(), timeout_s)
+        except TimeoutError:
+            return None
+
+    async def next_task(self) -> TrialTask:
+        """Wait for a task. A task that comes back after `MAX_STARTS` starts is ended as ``worker_lost``."""
+        while True:
+            while self._task is None:
+                self._changed.clear()
+                await self._changed.wait()
+            if self._starts < MAX_STARTS:
+                self._starts += 1
+                return self._task
+            message = f"its worker process died {MAX_STARTS} times; see the trial's log and the node's memory"
+            await self.end(self._task.number, TrialEnd(reason="worker_lost", message=message))
+
+    async def report(self, number: int, report: EpochReport) -> bool:
+        """Hand a report over and wait for the verdict: True to train on, False to stop."""
+        if self._task is None or self._task.number != number:
+            return False
+        self._task = replace(self._task, checkpoint=report.checkpoint, checkpoint_digest=report.digest)
+        self._verdict = asyncio.get_running_loop().create_future()
+        await self._events.put(Event(number, report))
+        return await self._verdict
+
+    async def end(self, number: int, end: TrialEnd) -> None:
+        """Hand over how a trial ended; the worker is free for the next."""
+        if self._task is not None and self._task.number == number:
+            self._task = None
+            await self._events.put(Event(number, end))
+
+    def _decide(self, verdict: bool) -> None:
+        if self._verdict is not None and not self._verdict.done():
+            self._verdict.set_result(verdict)
+        self._verdict = None

@@ -1,0 +1,43 @@
+"""What goes to a worker and what comes back, as plain values: no torch, so the driver need not import it."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from dmlray.config import TrialConfig
+
+
+@dataclass(frozen=True)
+class TrialTask:
+    """One trial to train, or to continue from ``checkpoint`` (a file name in ``directory``/checkpoints)."""
+
+    sweep: str
+    number: int
+    config: TrialConfig
+    data: Path  # folder of train/, validation/ and perhaps test/
+    directory: Path  # results/<sweep>/trials/<number>
+    seed: int
+    checkpoint: str | None = None
+    checkpoint_digest: str | None = None
+    threads: int = 1
+
+
+@dataclass(frozen=True)
+class EpochReport:
+    """What a trial reports after each epoch, ``epoch`` counting finished ones from 1."""
+
+    epoch: int
+    metrics: dict[str, float]  # val_gap, val_map, val_hit1, val_perr, train_loss, val_loss, videos_per_s, ...
+    checkpoint: str
+    digest: str
+
+
+@dataclass(frozen=True)
+class TrialOutcome:
+    """How a trial's training ended: ``status`` is "complete" or "stopped"; ``value`` the best val_gap."""
+
+    status: str
+    best_epoch: int
+    value: float
+    metrics: dict[str, float]  # of the best epoch, with test_gap where the data has a test split
+    resumed_from: str | None = None
+    warnings: list[str] = field(default_factory=list)

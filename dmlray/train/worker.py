@@ -1,0 +1,48 @@
+"""The function that Ray Train runs on each slot's worker: one trial after another, for the life of the sweep."""
+
+import gc
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+import ray
+import ray.train.torch
+import torch
+
+from dmlray.errors import DmlrayError
+from dmlray.train.channel import TrialEnd
+from dmlray.train.task import EpochReport, TrialOutcome, TrialTask
+
+Report = Callable[[EpochReport], bool]
+Runner = Callable[[TrialTask, Report, torch.device], TrialOutcome]
+
+
+def serve_trials(settings: dict[str, Any]) -> None:
+    """Ray Train's worker function: take tasks from ``settings["channel"]`` and train each with ``settings["runner"]``.
+
+    A user error ends its trial and the worker goes on. Anything else (a CUDA error poisons its process) ends the trial
+    and the process; Ray Train starts a clean one.
+    """
+    channel, runner = settings["channel"], settings["runner"]
+    device = ray.train.torch.get_device()
+    while True:
+        task: TrialTask = ray.get(channel.next_task.remote())
+        unexpected: Exception | None = None
+        try:
+            outcome = runner(task, lambda report, n=task.number: ray.get(channel.report.remote(n, report)), device)
+            end = TrialEnd(outcome=outcome)
+        except DmlrayError as error:
+            end = TrialEnd(reason=getattr(error, "reason", "error"), message=str(error))
+        except Exception as error:
+            unexpected = error
+            end = TrialEnd(reason="error", message="".join(traceback.format_exception(error)[-3:]).strip())
+        ray.get(channel.end.remote(task.number, end))
+        if unexpected is not None:
+            raise unexpected
+        _forget_trial()
+
+
+def _forget_trial() -> None:
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()

@@ -1,0 +1,133 @@
+"""What the director hands out and writes down, with a real study and no Ray."""
+
+from pathlib import Path
+
+import pytest
+
+from dmlray.config import TrialConfig
+from dmlray.errors import ConfigError
+from dmlray.sweep.director import Change, StudyDirector
+from dmlray.sweep.records import TrialState
+from dmlray.sweep.settings import SweepConfig, SweepFolder
+from dmlray.sweep.space import load_space
+from dmlray.sweep.study import Study
+from dmlray.train.channel import Event, TrialEnd
+from dmlray.train.task import EpochReport, TrialOutcome, TrialTask
+
+SPACE = """
+stopping: {rule: asha, min_epochs: 1, eta: 2}
+space:
+  epochs: 4
+  optimizer: {learning_rate: {float: [1e-4, 1e-1], log: true}}
+"""
+
+
+class Sweep:
+    """A sweep's folder with a director on it that can be thrown away and made again, as a crash does."""
+
+    def __init__(self, results: Path, trials: int) -> None:
+        self.folder = SweepFolder(results, "toy")
+        self.folder.path.mkdir()
+        self.folder.space.write_text(SPACE)
+        self.config = SweepConfig(name="toy", data=results, fingerprints={}, trials=trials, tracking_uri="")
+        Study.create(self.folder.study, "toy", seed=0).close()
+        self.changes: list[Change] = []
+
+    def start(self, check: object = None) -> StudyDirector:
+        self.study = Study.open(self.folder.study)
+        director = StudyDirector(
+            self.config, self.folder, load_space(self.folder.space), self.study, check or (lambda config: None)
+        )
+        director.listen(self.changes.append)
+        return director
+
+
+@pytest.fixture
+def sweep(tmp_path: Path) -> Sweep:
+    return Sweep(tmp_path, trials=3)
+
+
+def report(director: StudyDirector, number: int, epoch: int, gap: float) -> bool:
+    return director.on_event(Event(number, EpochReport(epoch, {"val_gap": gap}, f"e{epoch}", "d")))
+
+
+def finish(director: StudyDirector, number: int, gap: float) -> None:
+    outcome = TrialOutcome("complete", 4, gap, {"val_gap": gap, "test_gap": gap - 0.01})
+    assert not director.on_event(Event(number, TrialEnd(outcome=outcome)))
+
+
+def numbers(director: StudyDirector) -> list[int]:
+    tasks: list[TrialTask] = []
+    while (task := director.next_task()) is not None:
+        tasks.append(task)
+    return [task.number for task in tasks]
+
+
+def test_it_hands_out_the_budget_and_no_more(sweep: Sweep) -> None:
+    assert numbers(sweep.start()) == [0, 1, 2]
+
+
+def test_after_a_crash_what_had_begun_comes_first_under_its_own_number(sweep: Sweep) -> None:
+    director = sweep.start()
+    first, second = director.next_task(), director.next_task()
+    assert first is not None
+    assert second is not None
+    report(director, 0, 1, 0.5)
+    report(director, 0, 2, 0.6)
+    finish(director, 0, 0.7)
+    report(director, 1, 1, 0.6)
+    sweep.study.close()
+
+    again = sweep.start()
+    resumed = again.next_task()
+    assert resumed is not None
+    assert (resumed.number, resumed.checkpoint, resumed.seed) == (1, "e1", second.seed)
+    assert resumed.config == second.config
+    assert numbers(again) == [2]
+    assert [change.what for change in sweep.changes if change.trial.number == 1] == ["started", "epoch", "continued"]
+
+
+def test_a_stopped_trial_is_pruned_with_its_best_value(sweep: Sweep) -> None:
+    director = sweep.start()
+    numbers(director)
+    assert report(director, 0, 1, 0.9)
+    assert not report(director, 1, 1, 0.1)
+    pruned = sweep.study.trials()[1]
+    assert (pruned.state, pruned.value, pruned.best_epoch) == (TrialState.pruned, 0.1, 1)
+
+
+def test_the_last_epoch_is_never_stopped(sweep: Sweep) -> None:
+    director = sweep.start()
+    numbers(director)
+    assert report(director, 0, 4, 0.9)
+    assert report(director, 1, 4, 0.8)  # 4 is a rung, and the last epoch: there is nothing left to save
+    finish(director, 1, 0.8)
+    assert sweep.study.trials()[1].state is TrialState.complete
+
+
+def test_failures_keep_their_reason(sweep: Sweep) -> None:
+    director = sweep.start()
+    numbers(director)
+    assert not director.on_event(Event(0, TrialEnd(reason="nan", message="the loss is nan")))
+    director.on_lost(1)
+    assert [(trial.reason, trial.state) for trial in sweep.study.trials()[:2]] == [
+        ("nan", TrialState.failed),
+        ("worker_lost", TrialState.failed),
+    ]
+
+
+def test_configurations_that_cannot_be_built_do_not_use_up_the_budget(sweep: Sweep) -> None:
+    refused = iter([True, False, False, True, False])
+
+    def check(config: TrialConfig) -> None:
+        if next(refused):
+            raise ConfigError("encoder", "lstm", "none")
+
+    assert numbers(sweep.start(check)) == [1, 2, 4]
+
+
+def test_nothing_is_handed_out_after_stop(sweep: Sweep) -> None:
+    director = sweep.start()
+    director.stop()
+    assert director.next_task() is None
+    assert director.wants_to_stop()

@@ -1,0 +1,93 @@
+"""The mailbox between a slot and its worker, without Ray."""
+
+import asyncio
+from pathlib import Path
+
+from dmlray.config import TrialConfig
+from dmlray.train.channel import MAX_STARTS, Channel, Event, TrialEnd
+from dmlray.train.task import EpochReport, TrialOutcome, TrialTask
+
+DONE = TrialEnd(outcome=TrialOutcome("complete", 1, 0.5, {}))
+
+
+def task(number: int) -> TrialTask:
+    return TrialTask("s", number, TrialConfig(), Path("data"), Path("trial"), seed=0)
+
+
+def report(epoch: int) -> EpochReport:
+    return EpochReport(epoch, {"val_gap": 0.1}, f"epoch-{epoch}", f"digest-{epoch}")
+
+
+async def report_later(channel: Channel, number: int, epoch: int) -> "asyncio.Task[bool]":
+    waiting = asyncio.create_task(channel.report(number, report(epoch)))
+    await asyncio.sleep(0)
+    return waiting
+
+
+def test_a_report_waits_for_the_verdict() -> None:
+    async def scene() -> None:
+        channel = Channel()
+        await channel.assign(task(0))
+        assert (await channel.next_task()).number == 0
+        waiting = await report_later(channel, 0, 1)
+        assert await channel.next_event(1) == Event(0, report(1))
+        assert not waiting.done()
+        await channel.go_on()
+        assert await waiting is True
+
+    asyncio.run(scene())
+
+
+def test_a_new_task_stops_the_trial_that_waits() -> None:
+    async def scene() -> None:
+        channel = Channel()
+        await channel.assign(task(0))
+        await channel.next_task()
+        waiting = await report_later(channel, 0, 1)
+        await channel.next_event(1)
+        await channel.assign(task(1))
+        assert await waiting is False
+        await channel.end(0, DONE)  # what the stopped trial says on its way out is nobody's business
+        assert await channel.next_event(0.01) is None
+        assert (await channel.next_task()).number == 1
+
+    asyncio.run(scene())
+
+
+def test_a_restarted_worker_continues_from_its_last_report() -> None:
+    async def scene() -> None:
+        channel = Channel()
+        await channel.assign(task(3))
+        await channel.next_task()
+        dead = await report_later(channel, 3, 2)
+        restarted = await channel.next_task()
+        assert (restarted.number, restarted.checkpoint, restarted.checkpoint_digest) == (3, "epoch-2", "digest-2")
+        dead.cancel()
+
+    asyncio.run(scene())
+
+
+def test_a_trial_that_kills_its_worker_is_given_up() -> None:
+    async def scene() -> None:
+        channel = Channel()
+        await channel.assign(task(5))
+        for _ in range(MAX_STARTS):
+            assert (await channel.next_task()).number == 5
+        waiting = asyncio.create_task(channel.next_task())
+        event = await channel.next_event(1)
+        assert event is not None
+        assert isinstance(event.what, TrialEnd)
+        assert (event.number, event.what.reason) == (5, "worker_lost")
+        await channel.assign(task(6))
+        assert (await waiting).number == 6
+
+    asyncio.run(scene())
+
+
+def test_a_stale_worker_is_told_to_stop() -> None:
+    async def scene() -> None:
+        channel = Channel()
+        await channel.assign(task(1))
+        assert await channel.report(0, report(1)) is False
+
+    asyncio.run(scene())
