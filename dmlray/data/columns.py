@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 from dmlray.data.schema import Schema
 from dmlray.data.tfrecord import Chunk
 from dmlray.data.video import Video
-from dmlray.data.wire import BYTES_LIST, FLOAT_LIST, INT64_LIST, Bytes, Flags, Ints, Regions, Window
+from dmlray.data.wire import BYTES_LIST, FLOAT_LIST, INT64_LIST, MAX_INT, Bytes, Flags, Ints, Regions, Window
 
 Matrix = NDArray[np.uint8] | NDArray[np.float32]
 
@@ -88,7 +89,7 @@ class Columns:
         values, counts, ok = self._window.packed_ints(region)
         lane = np.repeat(np.arange(len(counts)), counts)
         ok[lane[values >= self._schema.classes]] = False
-        pairs = lane * (1 << 28) + values
+        pairs = lane * (MAX_INT + 1) + values
         order = np.argsort(pairs, kind="stable")
         ok[lane[order[1:][np.diff(pairs[order]) == 0]]] = False  # a label that stands twice
         self.ok &= ok
@@ -110,7 +111,7 @@ class Columns:
         for name, column in self._vectors.items():
             column[lane] = video.features[name]
         for name, rows in self._rows.items():
-            rows[lane] = video.features[name]
+            rows[lane] = cast(Bytes, video.features[name])
 
     def block(self, kept: Flags) -> VideoBlock:
         """The videos where ``kept`` (N,) is True, copied."""

@@ -11,6 +11,7 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from dmlray.data.wire import frame_header
 from dmlray.errors import DataError
 
 Values = list[bytes] | NDArray[np.float32] | NDArray[np.int64] | None  # None: a feature without a value
@@ -146,9 +147,27 @@ def _entry(data: memoryview) -> tuple[str, list[memoryview]]:
 
 
 def _feature_list(pieces: list[memoryview]) -> list[Values]:
-    return [
-        _feature([value]) for piece in pieces for field, kind, value in fields(piece) if field == 1 and kind == _BYTES
-    ]
+    values: list[Values] = []
+    for piece in pieces:
+        alike = _alike(piece)
+        if alike is None:
+            alike = [_feature([value]) for field, kind, value in fields(piece) if field == 1 and kind == _BYTES]
+        values += alike
+    return values
+
+
+def _alike(piece: memoryview) -> list[Values] | None:
+    """The features of a list if all are one string of the same length each, as frames are; None if they are not."""
+    first = next(fields(piece), None)
+    value = _feature([first[2]]) if first and first[:2] == (1, _BYTES) else None
+    if not isinstance(value, list) or len(value) != 1:
+        return None
+    header = bytes(frame_header(len(value[0])))
+    period = len(header) + len(value[0])
+    starts = range(0, len(piece), period)
+    if len(piece) % period or any(piece[start : start + len(header)] != header for start in starts):
+        return None
+    return [[bytes(piece[start + len(header) : start + period])] for start in starts]
 
 
 def _feature(pieces: list[memoryview]) -> Values:

@@ -110,3 +110,8 @@ def load_schema(name_or_path: str | Path) -> Schema:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"]) or "the schema"
         raise ConfigError(f"{path}: {field}", first["input"], first["msg"]) from error
+
+
+def schema_yaml(schema: Schema) -> str:
+    """The schema as ``load_schema`` reads it."""
+    return yaml.safe_dump(schema.model_dump(mode="json"), sort_keys=False)

@@ -34,13 +34,17 @@ class Record:
 
 @dataclass(frozen=True)
 class BadRecord:
-    """A record that cannot be used, with as much of its bytes as could be read."""
+    """A record that cannot be used, with as much of its bytes as could be read.
+
+    ``damaged``: its checksum or framing is wrong; otherwise the record is whole and does not fit the schema.
+    """
 
     path: str
     record: int
     offset: int
     problem: str
     data: bytes
+    damaged: bool = False
 
 
 @dataclass
@@ -170,7 +174,10 @@ class _Framing:
                 break
             else:
                 problem = "the checksum of the record's data is wrong"
-                self.on_bad(BadRecord(self.path, self.index, self.base + position, problem, bytes(view[start:end])))
+                bad = BadRecord(
+                    self.path, self.index, self.base + position, problem, bytes(view[start:end]), damaged=True
+                )
+                self.on_bad(bad)
             position = end + _FOOTER.size
             self.position = position
             self.index += 1
@@ -227,4 +234,4 @@ class _Framing:
         if self.on_bad is None:
             raise DataError(self.path, problem, self.index, offset)
         rest = bytes(memoryview(self.buffer)[self.position : self.filled])
-        self.on_bad(BadRecord(self.path, self.index, offset, problem, rest))
+        self.on_bad(BadRecord(self.path, self.index, offset, problem, rest, damaged=True))

@@ -18,7 +18,8 @@ Bytes = NDArray[np.uint8]
 BYTES_LIST, FLOAT_LIST, INT64_LIST = 0x0A, 0x12, 0x1A
 _FIRST, _SECOND = 0x0A, 0x12  # tags of length-delimited fields 1 and 2
 _MAX_ENTRIES = 32
-_MAX_VARINT = 4
+_MAX_VARINT = 4  # bytes
+MAX_INT = (1 << 7 * _MAX_VARINT) - 1  # the largest that is read here
 
 
 class Regions(NamedTuple):
