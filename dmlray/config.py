@@ -37,7 +37,7 @@ class NoEncoder(Config):
 
 
 class RecurrentEncoder(Config):
-    """A stack of LSTM or GRU layers; ``hidden`` is the width of one direction."""
+    """A stack of LSTM or GRU layers; ``hidden`` is the width of one direction, ``dropout`` acts between layers."""
 
     kind: Literal["lstm", "gru"]
     layers: PositiveInt = 1
@@ -58,8 +58,14 @@ class AttentionPooling(Config):
     kind: Literal["attention"] = "attention"
 
 
+class EarlyFusion(Config):
+    """Modalities side by side in every frame, before one encoder that all share: half the cost of one each."""
+
+    kind: Literal["early"] = "early"
+
+
 class ConcatFusion(Config):
-    """Modalities side by side."""
+    """Modalities side by side, after an encoder and a pooling each."""
 
     kind: Literal["concat"] = "concat"
 
@@ -98,7 +104,7 @@ class AdamConfig(Config):
 
 Encoder = Annotated[NoEncoder | RecurrentEncoder, Field(discriminator="kind")]
 Pooling = Annotated[SimplePooling | AttentionPooling, Field(discriminator="kind")]
-Fusion = Annotated[ConcatFusion | SharedFusion | ProjectionFusion, Field(discriminator="kind")]
+Fusion = Annotated[EarlyFusion | ConcatFusion | SharedFusion | ProjectionFusion, Field(discriminator="kind")]
 Head = Annotated[LogisticHead, Field()]
 Optimizer = Annotated[AdamConfig, Field()]
 

@@ -1,0 +1,107 @@
+"""From a trial's configuration and its data's schema to a model; what does not fit is refused before it is queued."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from dmlray.config import TrialConfig
+from dmlray.data.schema import Modality, Schema
+from dmlray.errors import ConfigError
+from dmlray.model.classifier import Classifier, ModelOutput, Tower
+from dmlray.model.encoder import BagOfFrames, RecurrentStack
+from dmlray.model.frames import FrameInput
+from dmlray.model.fusion import ConcatFusion, ProjectionFusion, SharedSpaceFusion
+from dmlray.model.head import LogisticHead
+from dmlray.model.pooling import AttentionPool, LastPool, MaxPool, MeanPool
+
+ENCODERS: dict[str, Callable[[int, Any], BagOfFrames | RecurrentStack]] = {
+    "none": lambda dim, cfg: BagOfFrames(dim),
+    "lstm": lambda dim, cfg: RecurrentStack(nn.LSTM, dim, cfg.hidden, cfg.layers, cfg.bidirectional, cfg.dropout),
+    "gru": lambda dim, cfg: RecurrentStack(nn.GRU, dim, cfg.hidden, cfg.layers, cfg.bidirectional, cfg.dropout),
+}
+
+POOLINGS: dict[str, Callable[[BagOfFrames | RecurrentStack, Any], nn.Module]] = {
+    "mean": lambda encoder, cfg: MeanPool(),
+    "max": lambda encoder, cfg: MaxPool(),
+    "last": lambda encoder, cfg: LastPool(encoder.forward_dim),
+    "attention": lambda encoder, cfg: AttentionPool(encoder.dim),
+}
+
+FUSIONS: dict[str, Callable[[Sequence[int], Any], ConcatFusion | SharedSpaceFusion | ProjectionFusion]] = {
+    "early": lambda dims, cfg: ConcatFusion(dims),  # its one tower has joined the modalities already
+    "concat": lambda dims, cfg: ConcatFusion(dims),
+    "shared": lambda dims, cfg: SharedSpaceFusion(dims, cfg.dim),
+    "projection": lambda dims, cfg: ProjectionFusion(dims, cfg.dim, cfg.penalty),
+}
+
+HEADS: dict[str, Callable[[int, int, Any], nn.Module]] = {
+    "logistic": lambda dim, classes, cfg: LogisticHead(dim, classes, cfg.dropout),
+}
+
+
+def build_model(config: TrialConfig, schema: Schema) -> Classifier:
+    """The model that ``config`` describes, for data of ``schema``.
+
+    Parameters are drawn from torch's global generator and from nothing else: call it under ``torch.random.fork_rng()``
+    and ``torch.manual_seed(seed)``. Raises ConfigError naming the field when parts do not fit.
+    """
+    modalities = _chosen_modalities(config, schema)
+    if schema.level == "video":
+        _check_fits_single_vectors(config)
+    groups = [modalities] if config.fusion.kind == "early" else [(modality,) for modality in modalities]
+    towers, dims = [], []
+    for group in groups:
+        encoder = ENCODERS[config.encoder.kind](sum(modality.width for modality in group), config.encoder)
+        pooling = POOLINGS[config.pooling.kind](encoder, config.pooling)
+        towers.append(Tower([modality.name for modality in group], encoder, pooling))
+        dims.append(encoder.dim)
+    fusion = FUSIONS[config.fusion.kind](dims, config.fusion)
+    head = HEADS[config.head.kind](fusion.dim, schema.classes, config.head)
+    ranges = {modality.name: (modality.minimum, modality.maximum) for modality in modalities}
+    return Classifier(FrameInput(ranges, config.l2_normalize), towers, fusion, head)
+
+
+def check_buildable(config: TrialConfig, schema: Schema) -> None:
+    """Build the model and run two frames through it on the meta device: no memory, no numbers, a few milliseconds.
+
+    Raises ConfigError as `build_model` does, and when a tensor is larger than any can be. torch's generator is left
+    as it was.
+    """
+    steps = 1 if schema.level == "video" else 2
+    try:
+        with torch.random.fork_rng(devices=[]), torch.device("meta"):
+            features = {
+                modality.name: torch.empty(2, steps, modality.width, dtype=getattr(torch, modality.dtype))
+                for modality in schema.modalities
+            }
+            model = build_model(config, schema)
+            output: ModelOutput = model(features, torch.ones(2, steps, dtype=torch.bool))
+    except RuntimeError as error:  # torch's word for sizes that overflow
+        sizes = config.model_dump(include={"encoder", "pooling", "fusion", "head"})
+        raise ConfigError("the sizes of the model", sizes, f"such that it can be built ({error})") from error
+    assert output.logits.shape == (2, schema.classes)
+    assert output.penalty.shape == ()
+
+
+def _chosen_modalities(config: TrialConfig, schema: Schema) -> tuple[Modality, ...]:
+    """What ``config`` asks for, in the order of the schema."""
+    known = [modality.name for modality in schema.modalities]
+    wanted = known if config.modalities is None else list(config.modalities)
+    if not wanted or len(set(wanted)) < len(wanted) or not set(wanted) <= set(known):
+        expected = f"one or more different names out of {', '.join(known)}, which the data has"
+        raise ConfigError("modalities", config.modalities, expected)
+    return tuple(modality for modality in schema.modalities if modality.name in wanted)
+
+
+def _check_fits_single_vectors(config: TrialConfig) -> None:
+    """Video-level data has one vector per video: nothing to run over, to pool or to select."""
+    needed = {
+        "encoder.kind": (config.encoder.kind, "none"),
+        "pooling.kind": (config.pooling.kind, "mean"),
+        "frames.select": (config.frames.select, "all"),
+    }
+    for field, (value, only) in needed.items():
+        if value != only:
+            raise ConfigError(field, value, f"{only!r} on video-level data, which has one vector per video, no frames")

@@ -1,0 +1,50 @@
+"""From a batch's raw features to the frames that towers see."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+_LEAST_SQUARED_NORM = 1e-12  # as tf.nn.l2_normalize: a frame of zeros stays zero
+
+
+def dequantize(values: Tensor, minimum: float, maximum: float) -> Tensor:
+    """uint8 values of any shape to float32 in the middle of their bins (google/youtube-8m ``utils.Dequantize``).
+
+    With the range -2 to 2: ``x * 4/255 + (4/512 - 2)``, so 0 gives -1.9921875 and 255 gives 2.0078125.
+    """
+    width = maximum - minimum
+    return values.mul(width / 255.0).add_(width / 512.0 + minimum)
+
+
+class FrameInput(nn.Module):
+    """Dequantises, blanks the padding and, where asked, scales each frame to length 1.
+
+    ``ranges`` names the modalities and the range (minimum, maximum) that their uint8 values stand for; float values
+    stay as they are. The length of a frame is taken over its modalities side by side, as the official reader and
+    models do, so that loud audio makes the picture smaller.
+
+    features {modality: (B, T, D), uint8 or float32} and mask (B, T) give {modality: (B, T, D) float32}, 0 on padding.
+    """
+
+    def __init__(self, ranges: Mapping[str, tuple[float, float]], l2_normalize: bool) -> None:
+        super().__init__()
+        self.ranges = dict(ranges)
+        self.l2_normalize = l2_normalize
+
+    def forward(self, features: Mapping[str, Tensor], mask: Tensor) -> dict[str, Tensor]:
+        padding = ~mask[..., None]  # (B, T, 1)
+        frames = {}
+        for name, (minimum, maximum) in self.ranges.items():
+            values = features[name]
+            if values.dtype == torch.uint8:
+                values = dequantize(values, minimum, maximum)
+            frames[name] = values.masked_fill(padding, 0.0)  # after dequantising: a raw 0 means -1.99
+        return _normalized(frames) if self.l2_normalize else frames
+
+
+def _normalized(frames: dict[str, Tensor]) -> dict[str, Tensor]:
+    norms = [torch.linalg.vector_norm(values, dim=-1, keepdim=True) for values in frames.values()]  # (B, T, 1) each
+    squared = torch.cat(norms, dim=-1).square().sum(dim=-1, keepdim=True)
+    scale = squared.clamp(min=_LEAST_SQUARED_NORM).rsqrt()
+    return {name: values * scale for name, values in frames.items()}
