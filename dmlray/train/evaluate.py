@@ -1,0 +1,80 @@
+"""A split through the model: its measures, and the best predictions of every video for the ensemble."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from dmlray.data.batch import Batch
+from dmlray.data.predictions import Predictions
+from dmlray.data.ragged import Ragged
+from dmlray.metrics.evaluation import Evaluation
+from dmlray.train.loop import BatchSource
+from dmlray.train.loss import cross_entropy
+
+TOP = 50  # pairs kept per video: as good for selecting members as 100 (README, Decisions)
+
+
+@dataclass(frozen=True)
+class SplitResult:
+    """``metrics`` holds gap, map, hit1, perr and loss; ``predictions`` stand in the order of the dataset."""
+
+    metrics: dict[str, float]
+    predictions: Predictions
+
+    def named(self, prefix: str) -> dict[str, float]:
+        """The metrics as they stand in a report: ``val_gap`` for ``gap``."""
+        return {f"{prefix}_{name}": value for name, value in self.metrics.items()}
+
+
+def evaluate(model: nn.Module, batches: BatchSource, classes: int, device: torch.device) -> SplitResult:
+    """Run every video once. Memory grows by less than 1 kB a video, whatever the number of classes.
+
+    In float32, also on a GPU: bfloat16 has so few digits that scores would tie.
+
+    Raises FloatingPointError when the model's output is not finite.
+    """
+    evaluation = Evaluation(classes, keep=TOP)
+    store = _Store()
+    model.eval()
+    with torch.inference_mode():
+        for batch in batches.epoch(0):
+            batch = batch.to(device)
+            output = model(batch.features, batch.mask)
+            loss = float(cross_entropy(output.logits, batch.labels) + output.penalty)
+            if not np.isfinite(loss):
+                raise FloatingPointError("the loss is not finite")
+            probabilities = output.logits.float().sigmoid()
+            store.add(batch, *evaluation.add(probabilities, batch.labels, batch.indices, loss))
+    return SplitResult(evaluation.metrics(), store.predictions(classes))
+
+
+class _Store:
+    """Predictions as they come, batch by batch."""
+
+    def __init__(self) -> None:
+        self._ids: list[str] = []
+        self._indices: list[NDArray[np.int64]] = []
+        self._labels: list[NDArray[np.int32]] = []
+        self._scores: list[NDArray[np.float32]] = []
+        self._truth: list[NDArray[np.int64]] = []  # one array per video
+
+    def add(self, batch: Batch, labels: NDArray[np.integer], scores: NDArray[np.floating]) -> None:
+        self._ids += batch.ids
+        self._indices.append(np.asarray(batch.indices))
+        self._labels.append(labels.astype(np.int32))
+        self._scores.append(scores.astype(np.float32))
+        self._truth += [row[row >= 0] for row in batch.labels.cpu().numpy()]
+
+    def predictions(self, classes: int) -> Predictions:
+        order = np.argsort(np.concatenate(self._indices), kind="stable")
+        truth = [self._truth[i] for i in order]
+        return Predictions(
+            ids=np.array(self._ids, dtype=object)[order],
+            labels=np.concatenate(self._labels)[order],
+            scores=np.concatenate(self._scores)[order],
+            truth=Ragged(np.cumsum([0, *map(len, truth)], dtype=np.int64), np.concatenate(truth)),
+            classes=classes,
+        )
