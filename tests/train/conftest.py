@@ -1,8 +1,10 @@
-"""A dataset in memory, a small model with dropout, and the training of both."""
+"""A dataset in memory and a small model with dropout, to train in the loop; and whole trials over Arrow shards."""
 
+import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,11 +14,13 @@ from torch import Tensor, nn
 from dmlray.config import TrialConfig
 from dmlray.data.batch import Batch
 from dmlray.train.checkpoint import Best, CheckpointState
+from dmlray.train.evaluate import SplitResult, evaluate
 from dmlray.train.loop import Training
 from dmlray.train.optim import build_optimizer
+from tests.data.videos import FRAME, VIDEO
+from tests.train.trials import CPU, Ran, make_task, run, write_data
 
 CLASSES = 7
-CPU = torch.device("cpu")
 
 
 @dataclass
@@ -106,3 +110,58 @@ def snapshot() -> Callable[[Training], CheckpointState]:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     return tmp_path / "checkpoints"
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Video-level splits."""
+    return write_data(tmp_path_factory.mktemp("video"), VIDEO)
+
+
+@pytest.fixture(scope="session")
+def frame_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Frame-level splits."""
+    return write_data(tmp_path_factory.mktemp("frame"), FRAME)
+
+
+@pytest.fixture(scope="session")
+def whole(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Ran:
+    """A trial that ran through its 5 epochs. For all tests: look, do not touch."""
+    return run(make_task(data, tmp_path_factory.mktemp("whole") / "0"))
+
+
+@pytest.fixture
+def own_whole(whole: Ran, tmp_path: Path) -> Ran:
+    """The same, to be touched."""
+    return _copy(whole, tmp_path / "own")
+
+
+@pytest.fixture(scope="session")
+def _cut(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Ran:
+    return run(make_task(data, tmp_path_factory.mktemp("cut") / "0"), stop_after=3)
+
+
+@pytest.fixture
+def cut(_cut: Ran, tmp_path: Path) -> Ran:
+    """A trial that was stopped after 3 of its 5 epochs, to be touched."""
+    return _copy(_cut, tmp_path / "cut")
+
+
+@pytest.fixture
+def worsening(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ran:
+    """A trial whose first epoch is its best, because ``val_gap`` falls as the weights grow; to be touched."""
+
+    def evaluate_weights(model: nn.Module, *others: Any) -> SplitResult:
+        result = evaluate(model, *others)
+        norm = sum(float(parameter.detach().norm()) for parameter in model.parameters())
+        return replace(result, metrics=result.metrics | {"gap": 1 / (1 + norm)})
+
+    monkeypatch.setattr("dmlray.train.trial.evaluate", evaluate_weights)
+    ran = run(make_task(data, tmp_path / "worsening"))
+    assert ran.outcome.best_epoch == 1
+    return ran
+
+
+def _copy(ran: Ran, directory: Path) -> Ran:
+    shutil.copytree(ran.task.directory, directory)
+    return replace(ran, task=replace(ran.task, directory=directory))

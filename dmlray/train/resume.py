@@ -1,0 +1,54 @@
+"""Where a trial goes on from: its newest good checkpoint, whose best epoch is still there too."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from dmlray.config import TrialConfig
+from dmlray.errors import StorageError
+from dmlray.train.checkpoint import CheckpointState, load_checkpoint
+
+
+@dataclass(frozen=True)
+class ResumePoint:
+    """The checkpoint to go on from (None: from the start), and a sentence for each one that had to be passed over."""
+
+    name: str | None = None
+    state: CheckpointState | None = None
+    warnings: list[str] = field(default_factory=list)
+
+
+def checkpoint_name(epoch: int) -> str:
+    """File name of the checkpoint after ``epoch`` finished epochs."""
+    return f"epoch-{epoch:04d}.safetensors"
+
+
+def find_resume_point(
+    folder: Path, newest: str, digests: Mapping[str, str | None], config: TrialConfig, data: str
+) -> ResumePoint:
+    """Try ``newest``, then the older checkpoints that ``digests`` knows, and take the first that is whole.
+
+    A checkpoint whose best epoch's own checkpoint is lost is passed over as well: the trial could not end from there.
+    """
+    warnings: list[str] = []
+    for name in [newest, *sorted((name for name in digests if name < newest), reverse=True)]:
+        if name != newest and not (folder / name).exists():
+            continue  # pruned, as most are
+        try:
+            state = load_checkpoint(folder / name, digests.get(name), config, data)
+            if state.best.epoch != state.epoch:
+                best = checkpoint_name(state.best.epoch)
+                load_checkpoint(folder / best, digests.get(best), config, data)
+            return ResumePoint(name, state, warnings)
+        except StorageError as error:
+            warnings.append(f"passed over {name}: {error}")
+    warnings.append("no checkpoint is good: training starts again from the first epoch")
+    return ResumePoint(None, None, warnings)
+
+
+def prune_checkpoints(folder: Path, keep_epochs: set[int]) -> None:
+    """Remove every checkpoint but those of ``keep_epochs``."""
+    keep = {checkpoint_name(epoch) for epoch in keep_epochs}
+    for path in folder.glob("epoch-*.safetensors"):
+        if path.name not in keep:
+            path.unlink()

@@ -1,0 +1,176 @@
+"""One trial, from its task to its outcome: train, evaluate, keep, report; go on where it was cut off."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import torch
+
+from dmlray.atomic import write_text
+from dmlray.data.batch import Batches
+from dmlray.data.dataset import open_splits
+from dmlray.data.predictions import load_predictions, save_predictions
+from dmlray.errors import ConfigError, DataError, MissingInputError, StorageError, TrainingError
+from dmlray.model.build import build_model
+from dmlray.seeding import derive_seed
+from dmlray.train.checkpoint import (
+    Best,
+    CheckpointState,
+    checkpoint_digest,
+    load_checkpoint,
+    restore_checkpoint,
+    save_checkpoint,
+)
+from dmlray.train.evaluate import SplitResult, evaluate
+from dmlray.train.log import TrialLog
+from dmlray.train.loop import EpochStats, Training, device_memory_watched, train_epochs
+from dmlray.train.optim import build_optimizer
+from dmlray.train.resume import ResumePoint, checkpoint_name, find_resume_point, prune_checkpoints
+from dmlray.train.task import EpochReport, TrialOutcome, TrialTask
+from dmlray.train.threads import cpu_threads, seeded
+
+PREDICTIONS = {"validation": "predictions.arrow", "test": "test_predictions.arrow"}  # a split's file
+
+
+def run_trial(task: TrialTask, report: Callable[[EpochReport], bool], device: torch.device) -> TrialOutcome:
+    """Train ``task`` to its last epoch, or until ``report`` answers False ("stopped").
+
+    ``task.directory`` then holds config.json, log.jsonl, checkpoints/ (the newest 2 and the best), predictions.arrow
+    (validation, best epoch) and, once complete and where there is a test split, test_predictions.arrow.
+
+    On a CPU all of it (but for timings) depends on the task and its data only, not on what else ran in the process or
+    how often the trial was cut off. Raises TrainingError, whose ``reason`` names the kind of failure.
+    """
+    try:
+        with cpu_threads(task.threads):
+            return _Trial(task, device).run(report)
+    except ConfigError as error:
+        raise TrainingError("bad_config", str(error)) from error
+    except (DataError, MissingInputError) as error:
+        raise TrainingError("data", str(error)) from error
+    except StorageError as error:
+        raise TrainingError("storage", str(error)) from error
+
+
+class _Trial:
+    def __init__(self, task: TrialTask, device: torch.device) -> None:
+        self._task, self._device, self._config = task, device, task.config
+        self._splits = open_splits(task.data)
+        self._train_data = self._splits["train"]
+        with seeded(derive_seed(task.seed, "init"), device):
+            model = build_model(task.config, self._train_data.schema).to(device)
+        optimizer = build_optimizer(model.parameters(), task.config.optimizer)
+        self._training = Training(model, optimizer, task.config, derive_seed(task.seed, "train"), device)
+        self._checkpoints = task.directory / "checkpoints"
+        write_text(task.directory / "config.json", task.config.model_dump_json(indent=2) + "\n")
+        self._log = TrialLog(task.directory / "log.jsonl")
+        self._best: Best | None = None
+        self._origin = self._resume()
+
+    def run(self, report: Callable[[EpochReport], bool]) -> TrialOutcome:
+        for stats in train_epochs(self._training, self._batches("train")):
+            if not report(self._finish_epoch(stats)):
+                return self._outcome("stopped", {})
+        return self._outcome("complete", self._test() if "test" in self._splits else {})
+
+    def _finish_epoch(self, stats: EpochStats) -> EpochReport:
+        result = self._evaluate("validation", stats.epoch)
+        metrics = result.named("val") | {"train_loss": stats.loss}
+        previous, gap = self._best, metrics["val_gap"]
+        if previous is None or gap > previous.value:
+            self._best = Best(epoch=stats.epoch, value=gap, metrics=metrics)
+        best = self._known_best()
+        name, digest = checkpoint_name(stats.epoch), self._save(best)
+        if best.epoch == stats.epoch:
+            self._keep_predictions("validation", result, digest)
+        # The checkpoint before this one keeps its best too, so that a trial can go on from either.
+        prune_checkpoints(self._checkpoints, {stats.epoch - 1, stats.epoch, best.epoch, (previous or best).epoch})
+        report = EpochReport(stats.epoch, metrics | stats.metrics(), name, digest)
+        self._log.append(epoch=stats.epoch, metrics=report.metrics, checkpoint=name, digest=digest)
+        return report
+
+    def _save(self, best: Best) -> str:
+        training = self._training
+        state = CheckpointState(
+            config=self._config,
+            data=self._train_data.fingerprint,
+            epoch=training.epoch,
+            videos=training.videos,
+            best=best,
+            model=training.model.state_dict(),
+            optimizer=training.optimizer.state_dict(),
+        )
+        return save_checkpoint(self._checkpoints / checkpoint_name(training.epoch), state)
+
+    def _resume(self) -> ResumePoint:
+        point = ResumePoint()
+        if self._task.checkpoint is not None:
+            digests = {**self._log.digests(), self._task.checkpoint: self._task.checkpoint_digest}
+            fingerprint = self._train_data.fingerprint
+            point = find_resume_point(self._checkpoints, self._task.checkpoint, digests, self._config, fingerprint)
+        if point.state is not None and point.name is not None:
+            self._best = point.state.best
+            self._restore_predictions(point.state.best)
+            restore_checkpoint(
+                self._checkpoints / point.name, point.state, self._training.model, self._training.optimizer
+            )
+            self._training.epoch, self._training.videos = point.state.epoch, point.state.videos
+        self._log.rewind(self._training.epoch)
+        for warning in point.warnings:
+            self._log.append(warning=warning)
+        return point
+
+    def _restore_predictions(self, best: Best) -> None:
+        """Rewrite them if a kill, or a checkpoint passed over, left those of another epoch."""
+        try:
+            found = load_predictions(self._task.directory / PREDICTIONS["validation"]).meta.get("checkpoint")
+        except StorageError:
+            found = None
+        if found != checkpoint_digest(self._checkpoints / checkpoint_name(best.epoch)):
+            self._evaluate_best("validation", best.epoch)
+
+    def _test(self) -> dict[str, float]:
+        return self._evaluate_best("test", self._known_best().epoch).named("test")
+
+    def _evaluate_best(self, split: str, epoch: int) -> SplitResult:
+        path = self._checkpoints / checkpoint_name(epoch)
+        digest = self._log.digests().get(path.name)
+        state = load_checkpoint(path, digest, self._config, self._train_data.fingerprint)
+        restore_checkpoint(path, state, self._training.model, None)
+        result = self._evaluate(split, epoch)
+        self._keep_predictions(split, result, digest or checkpoint_digest(path))
+        return result
+
+    def _evaluate(self, split: str, epoch: int) -> SplitResult:
+        classes = self._train_data.schema.classes
+        try:
+            with device_memory_watched(epoch):
+                return evaluate(self._training.model, self._batches(split), classes, self._device)
+        except FloatingPointError as error:
+            raise TrainingError("nan", f"on the {split} split {error}", epoch) from error
+
+    def _keep_predictions(self, split: str, result: SplitResult, digest: str) -> None:
+        task = self._task
+        meta = {"sweep": task.sweep, "trial": str(task.number), "split": split, "checkpoint": digest}
+        meta["data"] = self._splits[split].fingerprint
+        save_predictions(task.directory / PREDICTIONS[split], replace(result.predictions, meta=meta))
+
+    def _batches(self, split: str) -> Batches:
+        config, training = self._config, split == "train"
+        seed = derive_seed(self._task.seed, "order" if training else "evaluation frames")
+        return Batches(
+            self._splits[split],
+            config.batch_size,
+            frames=config.frames,
+            modalities=config.modalities,
+            seed=seed,
+            shuffle=training,
+        )
+
+    def _known_best(self) -> Best:
+        assert self._best is not None, "an epoch has been finished"
+        return self._best
+
+    def _outcome(self, status: str, test_metrics: dict[str, float]) -> TrialOutcome:
+        best = self._known_best()
+        metrics = best.metrics | test_metrics
+        return TrialOutcome(status, best.epoch, best.value, metrics, self._origin.name, self._origin.warnings)
