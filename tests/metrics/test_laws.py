@@ -16,8 +16,7 @@ from dmlray.metrics.top import top_k
 from tests.metrics import plain
 from tests.metrics.cases import drawn, padded, ragged
 
-settings.register_profile("metrics", deadline=None)
-settings.load_profile("metrics")
+LAW = settings(deadline=None, max_examples=50)
 
 PAIRS = {
     global_average_precision: plain.gap,
@@ -40,12 +39,14 @@ def evaluate(scores, labels, parts):
 
 
 @METRICS
+@LAW
 @given(case=st.booleans().flatmap(lambda ties: drawn(ties=ties)))
 def test_equals_the_plain_reference(metric, case):
     assert metric(*case) == pytest.approx(PAIRS[metric](*case), abs=1e-12)
 
 
 @METRICS
+@LAW
 @given(case=drawn(ties=False), seed=st.integers(0, 99))
 def test_order_of_videos_is_irrelevant(metric, case, seed):
     scores, labels = case
@@ -54,12 +55,14 @@ def test_order_of_videos_is_irrelevant(metric, case, seed):
 
 
 @METRICS
+@LAW
 @given(case=drawn(ties=False))
 def test_a_monotone_transformation_of_scores_changes_nothing(metric, case):
     scores, labels = case
     assert metric(scores.astype(np.float64) ** 3 / 7, labels) == pytest.approx(metric(scores, labels), abs=1e-12)
 
 
+@LAW
 @given(case=drawn(ties=True), order=st.randoms(use_true_random=False), cuts=st.lists(st.integers(0, 12), max_size=3))
 def test_merged_is_whole_however_videos_are_split(case, order, cuts):
     scores, labels = case
@@ -76,6 +79,7 @@ def test_merged_is_whole_however_videos_are_split(case, order, cuts):
     assert right["gap"] == pytest.approx(plain.gap(scores, labels), abs=1e-12)
 
 
+@LAW
 @given(case=drawn(ties=True), cut=st.integers(0, 12), k=st.integers(1, 25))
 def test_accumulated_gap_is_the_gap_in_one_pass(case, cut, k):
     scores, labels = case
@@ -90,12 +94,14 @@ def test_accumulated_gap_is_the_gap_in_one_pass(case, cut, k):
     assert accumulators[0].value() == global_average_precision(scores, labels, k)
 
 
+@LAW
 @given(case=drawn(ties=True), stored=st.integers(20, 50))
 def test_gap_from_stored_predictions_is_exact(case, stored):
     scores, labels = case
     assert gap_from_top(*top_k(scores, stored), *ragged(labels)) == global_average_precision(scores, labels)
 
 
+@LAW
 @given(
     case=drawn(ties=True), k=st.integers(1, 50), dtype=st.sampled_from([torch.float64, torch.float32, torch.bfloat16])
 )
@@ -106,6 +112,7 @@ def test_top_k_gives_ties_to_the_lowest_class(case, k, dtype):
     assert values.equal(scores.gather(1, labels).to(values.dtype))
 
 
+@LAW
 @given(
     scores=st.lists(st.floats(width=32, allow_nan=False) | st.sampled_from([0.0, -0.0, 0.5]), max_size=30).map(
         lambda values: np.array(values, dtype=np.float32)
