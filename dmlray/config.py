@@ -59,7 +59,7 @@ class AttentionPooling(Config):
 
 
 class EarlyFusion(Config):
-    """Modalities side by side in every frame, before one encoder that all share: half the cost of one each."""
+    """Modalities side by side in every frame, before one encoder that all share: cheaper than one each."""
 
     kind: Literal["early"] = "early"
 
