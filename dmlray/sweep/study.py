@@ -42,7 +42,7 @@ class Study:
     def create(
         cls, path: Path, name: str, seed: int, sampler: SamplerName = "tpe", metadata: Mapping[str, Any] | None = None
     ) -> "Study":
-        """Make the file of a new study, whole or not at all. Raises SweepExistsError if there is one, or ConfigError."""
+        """Make the file of a new study, whole or not at all. Raises SweepExistsError if there is one already."""
         if sampler not in get_args(SamplerName):
             raise ConfigError("sampler", sampler, f"one of {', '.join(get_args(SamplerName))}")
         header = {"format": FORMAT, "seed": seed, "sampler": sampler}

@@ -1,0 +1,24 @@
+"""Rungs are powers of eta times the first, exactly."""
+
+from itertools import pairwise
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dmlray.sweep.rungs import rung_levels
+
+
+def test_loses_no_rung_to_rounding() -> None:
+    assert rung_levels(1, 243, 3) == (1, 3, 9, 27, 81, 243)
+
+
+def test_has_no_rung_beyond_the_last_epoch() -> None:
+    assert rung_levels(2, 1, 3) == ()
+
+
+@given(first=st.integers(1, 20), last=st.integers(1, 5000), eta=st.integers(2, 5))
+def test_each_rung_is_eta_times_the_one_before(first: int, last: int, eta: int) -> None:
+    levels = rung_levels(first, last, eta)
+    assert all(later == eta * earlier for earlier, later in pairwise(levels))
+    assert all(first <= level <= last for level in levels)
+    assert not levels or levels[-1] * eta > last
