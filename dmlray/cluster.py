@@ -11,7 +11,6 @@ _ENVIRONMENT = {
     "OMP_WAIT_POLICY": "passive",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # Ray's future default; without it every start warns
     "RAY_TRAIN_ENABLE_STATE_TRACKING": "0",
-    "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
 }
 
 

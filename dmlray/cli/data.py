@@ -123,14 +123,15 @@ def inspect_shards(
 
     Example: dmlray inspect results/tfrecords/train/*.tfrecord
     """
-    from dmlray.data import inspection
+    from dmlray.cli.inspection import inspection_lines
+    from dmlray.data.inspection import inspect_shards as run
     from dmlray.data.schema import load_schema
 
-    found = inspection.inspect_shards(shards, load_schema(schema) if schema else None)
+    found = run(shards, load_schema(schema) if schema else None)
     if as_json:
         answer({"version": 1, **found.model_dump(mode="json")})
     else:
-        print(found)
+        print(*inspection_lines(found), sep="\n")
 
 
 def _stderr() -> "Console":
