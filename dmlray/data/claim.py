@@ -27,8 +27,8 @@ def claim(out: Path, plan: ConversionPlan) -> None:
     if path.is_file():
         found = read_document(path, ConversionPlan)
         if found != plan:
-            what = "schema" if found.contents != plan.contents else "source files or splits"
-            raise UsageError(f"{out} holds the conversion of another {what}: choose another folder or delete it")
+            what = "under another schema" if found.contents != plan.contents else "of other source files or splits"
+            raise UsageError(f"{out} holds a conversion {what}: choose another folder or delete it")
     elif out.exists() and any(not _is_leftover(entry) for entry in out.iterdir()):
         raise UsageError(f"{out} is not empty and holds no conversion: choose another folder")
     else:

@@ -12,11 +12,15 @@ from dmlray.errors import MissingInputError, UsageError
 
 @dataclass(frozen=True)
 class Location:
-    """A folder: ``uri`` opens it again elsewhere, ``root`` is its path on ``filesystem`` (None: local)."""
+    """A folder: ``uri`` opens it again elsewhere, ``root`` is its path on ``filesystem`` (None: local).
+
+    ``only`` is the one file meant, if the user named a file.
+    """
 
     uri: str
     root: str
     filesystem: FileSystem | None
+    only: str | None = None
 
     def path(self, name: str) -> str:
         """Path of the file ``name`` in the folder."""
@@ -24,10 +28,12 @@ class Location:
 
 
 def locate(source: str | Path) -> Location:
-    """The folder that ``source`` names. Raises UsageError when the URI is none that pyarrow can open."""
+    """The folder, or local file, that ``source`` names. Raises UsageError for a URI that pyarrow cannot open."""
     if "://" not in str(source):
-        root = str(Path(source).absolute())
-        return Location(root, root, None)
+        path = Path(source).absolute()
+        if path.is_file():
+            return Location(str(path.parent), str(path.parent), None, path.name)
+        return Location(str(path), str(path), None)
     try:
         filesystem, root = FileSystem.from_uri(str(source))
     except (ValueError, NotImplementedError, OSError) as error:
@@ -37,6 +43,8 @@ def locate(source: str | Path) -> Location:
 
 def list_files(location: Location) -> list[SourceFile]:
     """TFRecord files at any depth, sorted by name. Raises MissingInputError when there is none."""
+    if location.only is not None:
+        return [SourceFile(name=location.only, size=Path(location.path(location.only)).stat().st_size)]
     found = _local(Path(location.root)) if location.filesystem is None else _remote(location)
     files = sorted((file for file in found if is_shard_name(file.name)), key=lambda file: file.name)
     if not files:
