@@ -43,19 +43,23 @@ def map_shard(folder: Path, shard: ShardRecord, schema: Schema) -> list[Block]:
     path = folder / shard.file
     try:
         with pa.memory_map(str(path)) as file, pa.ipc.open_file(file) as reader:
-            if not reader.schema.equals(arrow_schema(schema)):
-                raise StorageError(path, "has other columns than the manifest says")
+            columns = reader.schema
             batches = [reader.get_batch(number) for number in range(reader.num_record_batches)]
         for batch in batches:
             batch.validate(full=True)  # offsets and ids only: features are never read here
     except (pa.ArrowException, OSError) as error:
-        if isinstance(error, StorageError):
-            raise
-        raise StorageError(path, f"is not a whole Arrow file ({str(error).splitlines()[0]})") from error
+        raise StorageError(path, f"is not a whole Arrow file ({first_line(error)})") from error
+    if not columns.equals(arrow_schema(schema)):
+        raise StorageError(path, "has other columns than the manifest says")
     blocks = [_block(path, batch, schema) for batch in batches]
     if tuple(len(block) for block in blocks) != shard.blocks:
         raise StorageError(path, "holds another number of videos than the manifest says")
     return blocks
+
+
+def first_line(error: Exception) -> str:
+    """Arrow's messages may go on with a trace of its own."""
+    return str(error).partition("\n")[0]
 
 
 def _block(path: Path, batch: pa.RecordBatch, schema: Schema) -> Block:

@@ -16,6 +16,7 @@ from crc32c import crc32c
 from numpy.typing import NDArray
 
 from dmlray.atomic import atomic_path
+from dmlray.data.blocks import first_line
 from dmlray.data.ragged import Ragged
 from dmlray.errors import StorageError
 
@@ -79,7 +80,7 @@ def load_predictions(path: Path) -> Predictions:
     except FileNotFoundError as error:
         raise StorageError(path, "is missing") from error
     except (pa.ArrowException, OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
-        raise StorageError(path, f"is not a whole file of predictions ({str(error).splitlines()[0]})") from error
+        raise StorageError(path, f"is not a whole file of predictions ({first_line(error)})") from error
     if problem := _problem(predictions):
         raise StorageError(path, problem)
     return predictions
