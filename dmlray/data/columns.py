@@ -117,7 +117,7 @@ class Columns:
         """The videos where ``kept`` (N,) is True, copied."""
         values, counts = self._all_labels(kept)
         lanes = np.flatnonzero(kept).tolist()
-        features: dict[str, Matrix] = {name: column[kept] for name, column in self._vectors.items()}
+        features: dict[str, Matrix] = {name: _rows(column, kept) for name, column in self._vectors.items()}
         offsets = None
         for name, rows in self._rows.items():
             chosen = [rows[lane] for lane in lanes]
@@ -134,6 +134,10 @@ class Columns:
             pieces[lane], counts[lane] = video.labels, len(video.labels)
         chosen = [pieces[lane] for lane in np.flatnonzero(kept).tolist()]
         return np.concatenate([np.empty(0, np.int64), *chosen]), counts[kept]
+
+
+def _rows(column: NDArray[np.float32], kept: Flags) -> NDArray[np.float32]:
+    return column if kept.all() else column[kept]
 
 
 def _offsets(counts: Ints) -> Ints:

@@ -13,6 +13,7 @@ from dmlray.errors import DataError, MissingInputError
 GZIP_MAGIC = b"\x1f\x8b\x08"
 HEAD_BYTES = 12  # a TFRecord header
 _COMPRESSED_STEP = 1 << 16
+_INFLATED_STEP = 1 << 20
 
 
 class Source(Protocol):
@@ -59,7 +60,7 @@ class GzipSource:
         filled = 0
         while filled < len(target):
             try:
-                piece = self._next_piece(len(target) - filled)
+                piece = self._next_piece(min(len(target) - filled, _INFLATED_STEP))
             except DataError:
                 if filled:
                     break

@@ -161,5 +161,6 @@ def draw_lengths(generator: np.random.Generator, count: int, max_frames: int) ->
     lengths = np.ceil(generator.beta(2.2, 1.2, count) * max_frames).astype(np.int64).clip(1)
     chance = generator.random(count)
     lengths[chance < 0.3] = max_frames
+    lengths[chance > 0.985] = 1
     lengths[chance > 0.99] = max_frames + 1
     return lengths

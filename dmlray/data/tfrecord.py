@@ -9,7 +9,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from crc32c import crc32c
+from numpy.typing import NDArray
 from pyarrow.fs import FileSystem
 
 from dmlray.data.source import Source, open_source
@@ -55,7 +57,7 @@ class Chunk:
     """
 
     path: str
-    buffer: bytearray
+    buffer: NDArray[np.uint8]
     starts: list[int]
     lengths: list[int]
     indices: list[int]
@@ -63,7 +65,7 @@ class Chunk:
 
     def data(self, position: int) -> memoryview:
         start = self.starts[position]
-        return memoryview(self.buffer)[start : start + self.lengths[position]]
+        return self.buffer.data[start : start + self.lengths[position]]
 
 
 OnBad = Callable[[BadRecord], None]
@@ -134,8 +136,8 @@ class _Framing:
     ) -> None:
         self.path, self.source, self.on_bad, self.reuse_buffer = path, source, on_bad, reuse_buffer
         self.max_record_bytes = max_record_bytes
-        room = chunk_bytes if source.size is None else min(chunk_bytes, source.size)
-        self.buffer = bytearray(room + SLACK)
+        self.room = chunk_bytes if source.size is None else min(chunk_bytes, source.size)
+        self.buffer = np.empty(SLACK, np.uint8)
         self.base = self.position = self.filled = self.index = 0
         self.problem: str | None = None  # the framing is lost, or the source
 
@@ -153,7 +155,7 @@ class _Framing:
     def _scan(self, chunk_records: int) -> Chunk:
         """The whole records in the window from ``position`` on, up to a lost framing."""
         chunk = Chunk(self.path, self.buffer, [], [], [], [])
-        view = memoryview(self.buffer)
+        view = self.buffer.data
         position, filled = self.position, self.filled
         while len(chunk.starts) < chunk_records and position + _HEADER.size <= filled:
             length, length_crc = _HEADER.unpack_from(view, position)
@@ -189,14 +191,16 @@ class _Framing:
         needed = self._needed()
         if needed is None:
             return True  # the next scan ends with the problem
-        room = max(len(self.buffer) - SLACK, min(needed, 2 * left + CHUNK_BYTES))
-        target = self.buffer if self.reuse_buffer and room + SLACK == len(self.buffer) else bytearray(room + SLACK)
+        room = self.room = max(self.room, min(needed, 2 * left + CHUNK_BYTES))  # grows only as far as bytes arrive
+        target = (
+            self.buffer if self.reuse_buffer and room + SLACK == len(self.buffer) else np.empty(room + SLACK, np.uint8)
+        )
         target[:left] = self.buffer[self.position : self.filled]
         self.buffer = target
         self.base += self.position
         self.position, self.filled = 0, left
         try:
-            got = self.source.fill(memoryview(target)[left:room])
+            got = self.source.fill(target.data[left:room])
         except DataError as error:
             self.problem = error.problem
             return True
@@ -210,7 +214,7 @@ class _Framing:
         left = self.filled - self.position
         if left < _HEADER.size:
             return _HEADER.size
-        length = _HEADER.unpack_from(self.buffer, self.position)[0]
+        length = _HEADER.unpack_from(self.buffer.data, self.position)[0]
         needed = length + _FRAME
         size = self.source.size
         if size is not None and self.base + self.position + needed > size:
@@ -233,5 +237,5 @@ class _Framing:
         offset = self.base + self.position
         if self.on_bad is None:
             raise DataError(self.path, problem, self.index, offset)
-        rest = bytes(memoryview(self.buffer)[self.position : self.filled])
+        rest = bytes(self.buffer.data[self.position : self.filled])
         self.on_bad(BadRecord(self.path, self.index, offset, problem, rest, damaged=True))

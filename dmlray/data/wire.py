@@ -33,8 +33,8 @@ class Regions(NamedTuple):
 class Window:
     """A chunk's buffer as bytes, and as an overlapping little-endian uint32 at each byte."""
 
-    def __init__(self, buffer: bytearray) -> None:
-        self.bytes: Bytes = np.frombuffer(buffer, np.uint8)
+    def __init__(self, buffer: Bytes) -> None:
+        self.bytes = buffer
         self.words: NDArray[np.uint32] = np.ndarray((len(buffer) - 3,), "<u4", buffer, strides=(1,))
 
     def varints(self, position: Ints) -> tuple[Ints, Ints, Flags]:

@@ -1,0 +1,205 @@
+"""Framing: nothing that was changed, cut or forged is read, and what is wrong is named with its place."""
+
+import gzip
+import tracemalloc
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pyarrow.fs import LocalFileSystem, SubTreeFileSystem
+
+from dmlray.data.tfrecord import BadRecord, masked_crc, read_chunks, read_records
+from dmlray.errors import DataError, MissingInputError
+from tests.data.encoder import crc32c, framed, header, write
+
+SMALL = [b"first", b"", b"the third record"]
+BOUNDARIES = [0, 21, 37, 69]
+
+
+def contents(path: str | Path) -> list[bytes]:
+    return [bytes(record.data) for record in read_records(path)]
+
+
+def read_until_error(path: Path) -> tuple[list[bytes], DataError | None]:
+    found = []
+    try:
+        for record in read_records(path):
+            found.append(bytes(record.data))
+    except DataError as error:
+        return found, error
+    return found, None
+
+
+def peak_bytes(path: Path, **options: int) -> int:
+    """The most memory that reading the file took at once; it must be refused."""
+    tracemalloc.start()
+    with pytest.raises(DataError):
+        list(read_records(path, **options))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return peak
+
+
+def test_checksum_is_castagnoli_masked() -> None:
+    assert crc32c(b"123456789") == 0xE3069283  # the check value of the CRC catalogue
+    assert masked_crc(b"123456789") == int.from_bytes(framed(b"123456789")[-4:], "little")
+
+
+@given(records=st.lists(st.binary(max_size=300), max_size=12), room=st.integers(0, 200), many=st.integers(1, 5))
+@settings(deadline=None, max_examples=60)
+def test_same_records_however_they_are_chunked(
+    records: list[bytes], room: int, many: int, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    path = write(tmp_path_factory.mktemp("shard") / "a.tfrecord", records)
+    read = list(read_records(path))
+    assert [bytes(record.data) for record in read] == records  # also after reading on: the views stay valid
+    assert [record.index for record in read] == list(range(len(records)))
+    whole = Path(path).read_bytes()
+    for record in read:
+        assert whole[record.offset :].startswith(header(len(record.data)) + record.data)
+    for reuse in (True, False):
+        chunks = read_chunks(path, chunk_bytes=room, chunk_records=many, reuse_buffer=reuse)
+        assert [bytes(chunk.data(i)) for chunk in chunks for i in range(len(chunk.starts))] == records
+
+
+def test_every_flipped_bit_is_noticed(tmp_path: Path) -> None:
+    path = Path(write(tmp_path / "a.tfrecord", SMALL))
+    good = path.read_bytes()
+    for bit in range(8 * len(good)):
+        damaged = bytearray(good)
+        damaged[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(damaged)
+        found, error = read_until_error(path)
+        record = sum(bit // 8 >= end for end in BOUNDARIES[1:])
+        assert error is not None, f"bit {bit}"
+        assert found == SMALL[:record]
+        assert (error.path, error.record, error.offset) == (str(path), record, BOUNDARIES[record])
+
+
+def test_every_cut_is_noticed_but_between_records(tmp_path: Path) -> None:
+    path = Path(write(tmp_path / "a.tfrecord", SMALL))
+    good = path.read_bytes()
+    assert len(good) == BOUNDARIES[-1]
+    for size in range(len(good)):
+        path.write_bytes(good[:size])
+        found, error = read_until_error(path)
+        record = sum(size >= end for end in BOUNDARIES[1:])
+        assert found == SMALL[:record]
+        if size in BOUNDARIES:
+            assert error is None
+        else:
+            assert error is not None
+            assert (error.record, error.offset) == (record, BOUNDARIES[record])
+            assert "cut short" in error.problem
+
+
+@pytest.mark.parametrize("members", [1, 3])
+def test_gzip_is_read_as_it_is(tmp_path: Path, members: int) -> None:
+    path = tmp_path / "no_such_suffix"
+    whole = b"".join(map(framed, SMALL))
+    parts = [whole] if members == 1 else [whole[:10], whole[10:40], whole[40:]]
+    path.write_bytes(b"".join(map(gzip.compress, parts)) + bytes(7))
+    assert contents(path) == SMALL
+
+
+def test_damaged_gzip_never_gives_another_record(tmp_path: Path) -> None:
+    path = tmp_path / "a.tfrecord.gz"
+    good = gzip.compress(b"".join(map(framed, SMALL[:2])), mtime=0)
+    for size in range(1, len(good)):
+        path.write_bytes(good[:size])
+        found, error = read_until_error(path)
+        assert error is not None, f"cut at {size}"
+        assert found == SMALL[: len(found)]
+    for bit in range(8 * len(good)):
+        damaged = bytearray(good)
+        damaged[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(damaged)
+        found, error = read_until_error(path)
+        assert found == SMALL[:2] or (
+            error is not None and found == SMALL[: len(found)]
+        )  # some header bits mean nothing
+
+
+def test_record_that_begins_like_gzip_is_none(tmp_path: Path) -> None:
+    data = bytes(0x088B1F)  # this length is stored as 1f 8b 08, gzip's magic number
+    path = tmp_path / "a.tfrecord"
+    path.write_bytes(header(len(data)) + data + masked_crc(data).to_bytes(4, "little"))
+    assert path.read_bytes().startswith(b"\x1f\x8b\x08")
+    assert contents(path) == [data]
+
+
+@pytest.mark.parametrize("length", [3 << 30, 1 << 40, 1 << 60, 1 << 63, (1 << 64) - 16, (1 << 64) - 1])
+@pytest.mark.parametrize("compressed", [False, True])
+def test_forged_length_costs_no_memory(tmp_path: Path, length: int, compressed: bool) -> None:
+    path = tmp_path / "bomb"
+    forged = header(length) + bytes(564)
+    path.write_bytes(gzip.compress(forged) if compressed else forged)
+    assert peak_bytes(path) < 20 << 20
+    with pytest.raises(DataError, match=str(length)) if compressed else pytest.raises(DataError, match="are left"):
+        contents(path)
+
+
+def test_decompression_bomb_is_not_inflated(tmp_path: Path) -> None:
+    path = tmp_path / "bomb.gz"
+    path.write_bytes(gzip.compress(header(200 << 20) + bytes(64 << 20), 1))
+    assert peak_bytes(path, max_record_bytes=1 << 20) < 24 << 20
+    with pytest.raises(DataError, match=r"209715200 bytes long, more than the allowed 1048576"):
+        list(read_records(path, max_record_bytes=1 << 20))
+
+
+def test_record_longer_than_the_chunk_is_read(tmp_path: Path) -> None:
+    records = [b"a", bytes(range(256)) * 8, b"b"]
+    plain = Path(write(tmp_path / "plain", records))
+    packed = tmp_path / "packed"
+    packed.write_bytes(gzip.compress(plain.read_bytes()))
+    for path in (plain, packed):
+        chunks = read_chunks(path, chunk_bytes=64)
+        assert [bytes(chunk.data(i)) for chunk in chunks for i in range(len(chunk.starts))] == records
+
+
+def test_bad_records_are_handed_over_and_the_others_read(tmp_path: Path) -> None:
+    path = Path(write(tmp_path / "a.tfrecord", SMALL))
+    damaged = bytearray(path.read_bytes())
+    damaged[13] ^= 1
+    path.write_bytes(damaged)
+    bad: list[BadRecord] = []
+    good = list(read_records(path, on_bad=bad.append))
+    assert [(record.index, bytes(record.data)) for record in good] == [(1, b""), (2, SMALL[2])]
+    assert [(one.path, one.record, one.offset, one.data, one.damaged) for one in bad] == [
+        (str(path), 0, 0, bytes([ord("f"), ord("i") ^ 1]) + b"rst", True)
+    ]
+
+
+def test_lost_framing_ends_the_file_with_its_rest(tmp_path: Path) -> None:
+    path = Path(write(tmp_path / "a.tfrecord", SMALL))
+    damaged = bytearray(path.read_bytes())
+    damaged[21] ^= 1  # the second length
+    path.write_bytes(damaged)
+    bad: list[BadRecord] = []
+    assert [bytes(record.data) for record in read_records(path, on_bad=bad.append)] == SMALL[:1]
+    assert [(one.record, one.offset, one.data) for one in bad] == [(1, 21, bytes(damaged[21:]))]
+
+
+def test_other_filesystem(tmp_path: Path) -> None:
+    write(tmp_path / "a.tfrecord", SMALL)
+    filesystem = SubTreeFileSystem(str(tmp_path), LocalFileSystem())
+    assert [bytes(record.data) for record in read_records("a.tfrecord", filesystem=filesystem)] == SMALL
+    with pytest.raises(MissingInputError, match=r"b\.tfrecord: no TFRecord file here"):
+        list(read_records("b.tfrecord", filesystem=filesystem))
+
+
+@pytest.mark.parametrize("content", [b"hello", b"id,labels\nabcd,3\n", b"PAR1" + bytes(100), bytes(16)])
+def test_other_file_is_called_so(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "other"
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"other .record 0, byte 0.: (not a TFRecord file|the file is cut short)"):
+        contents(path)
+
+
+def test_nothing_to_read(tmp_path: Path) -> None:
+    (tmp_path / "empty").touch()
+    assert contents(tmp_path / "empty") == []
+    for path in (tmp_path, tmp_path / "missing", tmp_path / "empty" / "below"):
+        with pytest.raises(MissingInputError):
+            contents(path)
