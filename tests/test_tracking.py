@@ -256,7 +256,7 @@ def test_the_page_is_served_to_this_machine_alone(tmp_path):
     assert command[4:] == [
         *("--backend-store-uri", f"sqlite:///{tmp_path}/mlflow.db"),
         *("--default-artifact-root", f"file://{tmp_path}/mlartifacts"),
-        *("--host", "127.0.0.1", "--port", "5001"),
+        *("--workers", "1", "--host", "127.0.0.1", "--port", "5001"),
     ]
     with pytest.raises(UsageError, match=r"host must be 127.0.0.1, got '0.0.0.0'"):
         ui_command(uri, host="0.0.0.0")

@@ -41,7 +41,7 @@ def ui_command(uri: str, host: str = "127.0.0.1", port: int = 5000) -> list[str]
     prepare_environment()
     artifacts = ["--default-artifact-root", artifact_root(database).as_uri()] if database else []
     command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", uri, *artifacts]
-    return [*command, "--host", host, "--port", str(port)]
+    return [*command, "--workers", "1", "--host", host, "--port", str(port)]
 
 
 def prepare_environment() -> None:
