@@ -134,16 +134,20 @@ def _map(data: memoryview, decode_value: Callable[[list[memoryview]], T]) -> dic
 
 
 def _entry(data: memoryview) -> tuple[str, list[memoryview]]:
-    key, pieces = b"", []
+    key, pieces = "", []
     for field, kind, value in fields(data):
         if field == 1 and kind == _BYTES:
-            key = bytes(value)
+            key = _text(value)
         elif field == 2 and kind == _BYTES:
             pieces.append(value)
+    return key, pieces
+
+
+def _text(value: memoryview) -> str:
     try:
-        return key.decode(), pieces
+        return str(value, "utf-8")
     except UnicodeDecodeError as error:
-        raise MalformedError(f"the feature name {key!r} is not UTF-8") from error
+        raise MalformedError(f"the feature name {bytes(value)!r} is not UTF-8") from error
 
 
 def _feature_list(pieces: list[memoryview]) -> list[Values]:

@@ -103,6 +103,7 @@ def test_merging_is_protobufs() -> None:
         (b"\x53" * 5000, "wire type 3"),
         (b"\x31\x00", "longer than what holds it"),
         (field(1, field(1, field(1, b"\xff\xfe") + field(2, b""))), "not UTF-8"),
+        (field(1, field(1, field(1, b"\xff") + field(1, b"good") + field(2, b""))), "not UTF-8"),
         (field(1, entry("x", field(2, field(1, b"\0\0\0")))), "'x': 3 bytes are no whole number of floats"),
         (field(1, entry("x", field(3, field(1, b"\x80")))), "'x': a varint is cut short"),
         (field(2, entry("x", field(1, b"\x0a\x05"))), "'x': field 1 is longer"),
