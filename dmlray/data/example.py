@@ -5,7 +5,7 @@ SequenceExample without feature lists, so one decoder reads both, and each as th
 last of several equal map keys wins, repeated messages merge, unknown fields are skipped, ints may be packed or not.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -49,14 +49,14 @@ def decode_record(data: Buffer, *, path: str = "<record>") -> Example:
         raise DataError(path, str(error)) from error
 
 
-def decode(data: memoryview) -> Example:
-    """``decode_record`` that raises MalformedError."""
+def decode(data: memoryview, wanted: Collection[str] | None = None) -> Example:
+    """``decode_record`` that raises MalformedError, and does not look into features that are not ``wanted``."""
     example = Example({}, {})
     for field, kind, value in fields(data):
         if field == 1 and kind == _BYTES:
-            example.features.update(_map(value, _feature))
+            example.features.update(_map(value, _feature, wanted))
         elif field == 2 and kind == _BYTES:
-            example.feature_lists.update(_map(value, _feature_list))
+            example.feature_lists.update(_map(value, _feature_list, wanted))
     return example
 
 
@@ -120,32 +120,34 @@ def _skip_group(data: memoryview, position: int, field: int, depth: int) -> int:
     raise MalformedError(f"group {field} has no end")
 
 
-def _map(data: memoryview, decode_value: Callable[[list[memoryview]], T]) -> dict[str, T]:
+def _map(
+    data: memoryview, decode_value: Callable[[list[memoryview]], T], wanted: Collection[str] | None
+) -> dict[str, T]:
     """A ``map<string, message>`` field's message; ``decode_value`` gets all pieces of one value, to be merged."""
     entries: dict[str, T] = {}
     for field, kind, entry in fields(data):
         if field == 1 and kind == _BYTES:
-            key, pieces = _entry(entry)
+            key, pieces = _entry(entry, "strict" if wanted is None else "surrogateescape")
             try:
-                entries[key] = decode_value(pieces)
+                entries[key] = decode_value(pieces if wanted is None or key in wanted else [])
             except MalformedError as error:
                 raise MalformedError(f"feature {key!r}: {error}") from error
     return entries
 
 
-def _entry(data: memoryview) -> tuple[str, list[memoryview]]:
+def _entry(data: memoryview, errors: str) -> tuple[str, list[memoryview]]:
     key, pieces = "", []
     for field, kind, value in fields(data):
         if field == 1 and kind == _BYTES:
-            key = _text(value)
+            key = _text(value, errors)
         elif field == 2 and kind == _BYTES:
             pieces.append(value)
     return key, pieces
 
 
-def _text(value: memoryview) -> str:
+def _text(value: memoryview, errors: str) -> str:
     try:
-        return str(value, "utf-8")
+        return str(value, "utf-8", errors)
     except UnicodeDecodeError as error:
         raise MalformedError(f"the feature name {bytes(value)!r} is not UTF-8") from error
 

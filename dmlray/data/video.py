@@ -19,8 +19,12 @@ class Video(NamedTuple):
 
 
 def decode_video(data: memoryview, schema: Schema) -> Video:
-    """Decode one record. Raises MalformedError, naming the feature, for anything that the schema does not say."""
-    example = decode(data)
+    """Decode one record. Raises MalformedError, naming the feature, if the schema's features are not as it says.
+
+    What is in other features does not matter.
+    """
+    names = {schema.id_feature, schema.labels_feature, *(modality.feature for modality in schema.modalities)}
+    example = decode(data, names)
     features = {modality.name: _matrix(example, modality, schema.level) for modality in schema.modalities}
     if schema.level == "frame":
         _check_frames(features, schema)

@@ -266,6 +266,16 @@ def test_blocks_are_bounded_and_nothing_is_lost(tmp_path: Path) -> None:
     assert [video for block in blocks for video in block.ids] == [str(number) for number in range(11)]
 
 
+@pytest.mark.parametrize("packed", [True, False], ids=["vectorised", "general"])
+def test_features_outside_the_schema_do_not_matter(packed: bool, tmp_path: Path) -> None:
+    wrong = field(1, entry("other", b"\xff") + field(1, field(1, b"\xff") + field(2, b"")))
+    features = example({"labels": int_feature([7], packed), "other": b"\xff", "id": bytes_feature([b"x"])})
+    means = {"mean_rgb": float_feature([1, 2, 3]), "mean_audio": float_feature([4, 5])}
+    block = only_block(write(tmp_path / "a", [features + example(means) + wrong, video_record(other=b"\xff")]), VIDEO)
+    assert block.ids == ["x", "abcd"]
+    assert block.features["visual"].tolist() == [[1, 2, 3]] * 2
+
+
 def test_map_of_many_entries_is_read(tmp_path: Path) -> None:
     """More entries than the vectorised path walks."""
     many = {f"key{number}": int_feature([number]) for number in range(100)}
