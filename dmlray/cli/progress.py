@@ -6,7 +6,7 @@ from rich.text import Text
 
 from dmlray.sweep.director import Change
 from dmlray.sweep.runs import describe
-from dmlray.sweep.summary import Summary
+from dmlray.sweep.summary import Summary, span
 
 
 def event_line(change: Change) -> str:
@@ -34,16 +34,6 @@ def summary_line(summary: Summary) -> str:
         f"{summary.complete} done, {summary.running} running, {summary.pruned} stopped early{failed}"
         f" of {summary.wanted}; {best}{left}"
     )
-
-
-def span(seconds: float) -> str:
-    """Seconds for people: ``42 s``, ``3 min 20 s``, ``2 h 05 min``."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
 class SweepProgress:

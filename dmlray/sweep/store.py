@@ -1,11 +1,13 @@
 """Optuna's tables in one SQLite file: each method is one transaction, durable when it returns."""
 
+import warnings
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import optuna
+from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 from optuna.storages import RDBStorage, get_storage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, create_trial
@@ -75,6 +77,14 @@ class Store:
         """All trials by number, as Optuna has them; not to be changed."""
         with storage_errors(self.path):
             return self._storage.get_all_trials(self._id, deepcopy=False)
+
+    def importances(self, best_share: float) -> dict[str, float]:
+        """How much each parameter decided whether a complete trial is among the best ``best_share`` of them."""
+        with storage_errors(self.path), warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # about few trials, of which the caller knows
+            study = optuna.load_study(study_name=self.name, storage=self._storage)
+            found = get_param_importances(study, evaluator=PedAnovaImportanceEvaluator(target_quantile=best_share))
+        return dict(sorted(found.items(), key=lambda item: (-item[1], item[0])))
 
     def record(self, number: int) -> TrialRecord:
         """One trial, read anew."""

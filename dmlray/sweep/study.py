@@ -20,6 +20,7 @@ from dmlray.sweep.store import Store
 __all__ = ["Study", "TrialRecord", "TrialState"]
 
 FORMAT = 1
+MIN_IMPORTANCE_TRIALS = 10
 MAX_REFUSALS = 50  # in a row; then the space is to blame
 
 
@@ -89,6 +90,17 @@ class Study:
     def histories(self) -> dict[int, tuple[tuple[int, float], ...]]:
         """What stopping rules read: (finished epochs, val_gap) of all trials but failed ones."""
         return {record.number: record.history for record in self.trials() if record.state != TrialState.failed}
+
+    def importances(self) -> dict[str, float]:
+        """How much each parameter mattered, descending, summing to 1: conditional PED-ANOVA (arXiv:2601.20800).
+
+        It compares the best tenth of the complete trials, but at least 5 of them, with the rest; empty where fewer than
+        MIN_IMPORTANCE_TRIALS are complete.
+        """
+        complete = sum(record.state == TrialState.complete for record in self.trials())
+        if complete < MIN_IMPORTANCE_TRIALS:
+            return {}
+        return self._store.importances(max(0.1, 5 / complete))
 
     def ask(self, space: Space, check: Check | None = None) -> TrialRecord:
         """A new waiting trial. What it is depends on the seed and the trials so far alone.

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from statistics import median
 
 from dmlray.sweep.records import TrialRecord, TrialState
 
@@ -52,12 +53,22 @@ def duration_s(trial: TrialRecord) -> float | None:
     return sum(metrics.get("epoch_s", 0.0) for _, metrics in trial.curve) if trial.curve else None
 
 
+def span(seconds: float) -> str:
+    """Seconds for people: ``42 s``, ``3 min 20 s``, ``2 h 05 min``."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
 def _time_left(trials: Sequence[TrialRecord], wanted: int, slots: int) -> float | None:
     ended = [trial for trial in trials if trial.state.is_finished and trial.started and trial.finished]
     if not ended:
         return None
-    mean = sum(_span_s(trial.started, trial.finished) for trial in ended) / len(ended)
-    return mean * max(0, wanted - len(ended)) / slots
+    typical = median(_span_s(trial.started, trial.finished) for trial in ended)  # the first pays the start-up
+    return typical * max(0, wanted - len(ended)) / slots
 
 
 def _span_s(start: datetime | None, end: datetime | None) -> float:

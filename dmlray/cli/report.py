@@ -1,0 +1,63 @@
+"""`dmlray report`: one page about a sweep."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from dmlray.cli.options import DEFAULT_RESULTS, Name, Results
+
+if TYPE_CHECKING:
+    from dmlray.report.content import Content
+
+
+def register(app: typer.Typer) -> None:
+    """Add this module's commands to the app."""
+    app.command()(report)
+
+
+def report(
+    name: Name,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Where to write (default: report.html in the sweep's folder).")
+    ] = None,
+    kind: Annotated[
+        Literal["html", "md"], typer.Option("--format", help="A page with pictures, or Markdown without.")
+    ] = "html",
+    results: Results = DEFAULT_RESULTS,
+) -> None:
+    """Write one page about a sweep and its ensembles: a file that opens without a network.
+
+    Example: dmlray report first
+
+    A running sweep gives the page of this moment. A finished one also gets the page into its MLflow run.
+    """
+    from datetime import datetime
+
+    from dmlray.atomic import write_text
+    from dmlray.report.content import read_content
+    from dmlray.report.page import build_report
+    from dmlray.sweep.settings import SweepFolder
+
+    folder = SweepFolder(results, name)
+    content = read_content(folder)
+    path = out or folder.path / f"report.{kind}"
+    write_text(path, build_report(content, datetime.now().astimezone(), kind))
+    if content.state != "running":  # MLflow has one writer: the driver, while there is one
+        _log(content, path)
+    print(path)
+
+
+def _log(content: "Content", path: Path) -> None:
+    from dataclasses import replace
+
+    from dmlray.errors import UnavailableError
+    from dmlray.sweep.runs import sweep_run
+    from dmlray.tracking import Tracker
+
+    run = sweep_run(content.config, content.trials, content.summary.is_over)
+    try:
+        Tracker(content.config.tracking_uri, "dmlray").sync([replace(run, artifacts=[path])])
+    except UnavailableError as error:
+        print(f"the report is not in MLflow: {error}", file=sys.stderr)

@@ -1,0 +1,113 @@
+"""The ensembles of a sweep: members, the growth curve, and the ways to combine beside each other."""
+
+from collections.abc import Iterator
+
+from matplotlib.axes import Axes
+
+from dmlray.ensemble.report import EnsembleReport, Figures
+from dmlray.report.blocks import Block, Figure, Section, Table, Text
+from dmlray.report.content import Content
+from dmlray.report.plot import BLUE, GREY, ORANGE, SMALL, legend_above, whole_numbers
+
+
+def ensembles_section(content: Content) -> Section:
+    """Every ensemble that was saved, by name."""
+    blocks: list[Block] = []
+    for name, report in content.ensembles.items():
+        blocks += [Text(f"Ensemble {name}", "heading"), *_ensemble(report)]
+    if not blocks:
+        command = f"dmlray ensemble {content.config.name} --top 5"
+        blocks.append(Text(f"No ensemble has been chosen from this sweep yet: {command}"))
+    return Section("Ensembles", blocks)
+
+
+def _ensemble(report: EnsembleReport) -> Iterator[Block]:
+    for sentence in (report.summary, *report.notes):
+        yield Text(sentence)
+    yield _ways(report)
+    yield _members(report)
+    yield _growth(report)
+    yield _weights(report)
+
+
+def _ways(report: EnsembleReport) -> Table:
+    words = {
+        "ensemble": "this ensemble",
+        "best_single": f"best single trial ({report.best_single})",
+        "paper": f"the {report.top} best by own GAP, GAP-proportional",
+        "uniform": "all candidates, equal weights",
+    }
+    head = ("way", "members", *(f"{part} ({count:,} videos)" for part, count in report.videos.items()))
+    rows = [(words.get(way, way), *_cells(figures)) for way, figures in report.figures.items()]
+    return Table(
+        "GAP@20 of the ways to combine; all were chosen on the selection part alone", head, rows, frozenset(head[1:])
+    )
+
+
+def _cells(figures: Figures) -> tuple[str, ...]:
+    values = (figures.selection, figures.report, figures.test)
+    return (str(figures.members), *("" if value is None else f"{value:.4f}" for value in values))
+
+
+def _members(report: EnsembleReport) -> Table:
+    head = ("trial", "own GAP", "weight", "picks", "gain", "model")
+    rows = [
+        (
+            str(member.trial),
+            f"{member.gap:.4f}",
+            f"{member.weight:.4f}",
+            str(member.picks),
+            f"{member.gain:+.4f}",
+            member.name,
+        )
+        for member in report.members
+    ]
+    return Table("Members (GAP and gain on the selection part)", head, rows, frozenset(head[:-1]))
+
+
+def _growth(report: EnsembleReport) -> Figure:
+    kept = [pick for pick in report.curve if pick.kept]
+    single, last = report.figures["best_single"].selection, kept[-1].gap
+    dropped = len(report.curve) - len(kept)
+    sentence = (
+        f"{len(kept)} picks lifted GAP on the selection part from {kept[0].gap:.4f} to {last:.4f}, "
+        f"{last - single:+.4f} over the best single trial; "
+    )
+    sentence += f"the {dropped} after them did not help and were left out." if dropped else "every pick was kept."
+
+    def paint(axes: Axes) -> None:
+        gaps = [pick.gap for pick in report.curve]
+        steps = list(range(1, len(gaps) + 1))
+        axes.axhline(single, color=GREY, linestyle="--", linewidth=1.2, label="best single trial")
+        axes.plot(
+            steps[len(kept) - 1 :], gaps[len(kept) - 1 :], color=ORANGE, marker="o", mfc="white", label="left out"
+        )
+        axes.plot(steps[: len(kept)], gaps[: len(kept)], color=BLUE, marker="o", label="kept")
+        whole_numbers(axes)
+        axes.set_xlabel("pick")
+        axes.set_ylabel("GAP@20 on the selection part")
+        legend_above(axes)
+
+    return Figure("Growth", sentence, paint, SMALL)
+
+
+def _weights(report: EnsembleReport) -> Figure:
+    shares = [member.weight for member in report.members]
+    heaviest = max(report.members, key=lambda member: member.weight)
+    even = max(shares) - min(shares) < 0.1 / len(shares)
+    sentence = f"Weights of {len(shares)} members by the rule {report.weights}: "
+    sentence += (
+        "nearly equal, so it is the choice of members that counts" if even else f"trial {heaviest.trial} has most"
+    )
+    sentence += f" ({min(shares):.3f} to {max(shares):.3f})."
+
+    def paint(axes: Axes) -> None:
+        members = report.members[::-1]
+        names = [f"trial {member.trial}" for member in members]
+        bars = axes.barh(names, [member.weight for member in members], color=BLUE, height=0.6)
+        axes.bar_label(bars, fmt="%.3f", padding=3, fontsize=8)
+        axes.grid(visible=False, axis="y")
+        axes.margins(x=0.15)
+        axes.set_xlabel("weight (all sum to 1)")
+
+    return Figure("Weights", sentence, paint, SMALL)

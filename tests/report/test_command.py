@@ -1,0 +1,56 @@
+"""`dmlray report` from the command line."""
+
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from dmlray.cli.app import app
+from dmlray.errors import MissingInputError
+from tests.report.sweeps import make_sweep, trained
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    results = tmp_path_factory.mktemp("results")
+    make_sweep(results, trained, 2)
+    return results
+
+
+@pytest.fixture
+def logged(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """What was sent to MLflow, which takes seconds to import."""
+    sent: list[Path] = []
+
+    class Tracker:
+        def __init__(self, uri: str, experiment: str) -> None:
+            assert uri.startswith("sqlite:")
+
+        def sync(self, records: list) -> None:
+            sent.extend(path for record in records for path in record.artifacts)
+
+    monkeypatch.setattr("dmlray.tracking.Tracker", Tracker)
+    return sent
+
+
+def test_writes_the_page_and_says_where(results: Path, logged: list[Path]) -> None:
+    done = CliRunner().invoke(app, ["report", "first", "--results", str(results)], catch_exceptions=False)
+    path = results / "first" / "report.html"
+    assert done.stdout == f"{path}\n"
+    assert path.read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
+    assert logged == [path]
+
+
+def test_writes_where_and_what_it_is_told(results: Path, logged: list[Path]) -> None:
+    out = results / "elsewhere" / "page.md"
+    arguments = ["report", "first", "--results", str(results), "--format", "md", "--out", str(out)]
+    CliRunner().invoke(app, arguments, catch_exceptions=False)
+    assert out.read_text(encoding="utf-8").startswith("# Sweep first")
+    assert [path.name for path in out.parent.iterdir()] == ["page.md"]
+
+
+def test_no_such_sweep(tmp_path: Path) -> None:
+    done = CliRunner().invoke(app, ["report", "nowhere", "--results", str(tmp_path)])
+    assert isinstance(done.exception, MissingInputError)
+    assert done.exception.exit_code == 66
+    assert not list(tmp_path.iterdir())
