@@ -1,8 +1,10 @@
 """Ray, started on this machine or joined where it already runs."""
 
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 _OBJECT_STORE_BYTES = 512 * 2**20  # tasks pass file names and reports through it, never features
 
@@ -11,6 +13,7 @@ _ENVIRONMENT = {
     "OMP_WAIT_POLICY": "passive",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # Ray's future default; without it every start warns
     "RAY_TRAIN_ENABLE_STATE_TRACKING": "0",
+    "RAY_worker_maximum_startup_concurrency": "16",  # a slot is four processes; Ray warns of four times this number
 }
 
 
@@ -28,8 +31,8 @@ def ray_cluster(address: str | None = None, cpus: int | None = None) -> Iterator
         yield
         return
     address = address or os.environ.get("RAY_ADDRESS")
-    local = {"num_cpus": cpus, "include_dashboard": False, "object_store_memory": _OBJECT_STORE_BYTES}
-    ray.init(address=address, log_to_driver=False, logging_level="ERROR", **({} if address else local))
+    local: dict[str, Any] = {"num_cpus": cpus, "include_dashboard": False, "object_store_memory": _OBJECT_STORE_BYTES}
+    ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **({} if address else local))
     try:
         yield
     finally:
@@ -40,4 +43,5 @@ def node_resources() -> list[dict[str, float]]:
     """CPU and GPU counts, and the rest of Ray's resources, of each live node."""
     import ray
 
-    return [dict(node["Resources"]) for node in ray.nodes() if node["Alive"]]
+    nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
+    return [dict(node["Resources"]) for node in nodes if node["Alive"]]

@@ -1,4 +1,4 @@
-"""The boundaries of the design: stages import to their left, heavy libraries stay in their adapters, the core is bare."""
+"""The boundaries of the design: stages import to their left, heavy libraries stay in adapters, the core is bare."""
 
 import ast
 import subprocess
@@ -14,7 +14,7 @@ STAGES = ("data", "model", "metrics", "train", "sweep", "ensemble", "report", "c
 ADAPTERS = {
     "ray": {"cluster.py", "data/convert.py", "train/worker.py", "sweep/slot.py", "sweep/tuner.py"},
     "optuna": {"sweep/sampler.py", "sweep/store.py"},
-    "mlflow": {"tracking.py"},
+    "mlflow": {"tracking/tracker.py"},
 }
 CORE = ("dmlray.data.batch", "dmlray.model.build", "dmlray.metrics.gap", "dmlray.train.trial")
 

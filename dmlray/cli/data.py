@@ -61,7 +61,7 @@ def synth(
 
 
 def convert(
-    source: Annotated[Path, typer.Argument(help="A folder of TFRecord shards, or one shard.")],
+    source: Annotated[str, typer.Argument(help="A folder of TFRecord shards, or one shard; also s3:// and gs://.")],
     out: Annotated[
         Path | None, typer.Option(help="Where the Arrow shards go (default: RESULTS/data/<source>).")
     ] = None,
@@ -89,7 +89,7 @@ def convert(
     from dmlray.data.schema import load_schema
 
     chosen = load_schema(schema) if schema else None
-    target = out or results / "data" / source.absolute().name
+    target = out or results / "data" / Path(source).absolute().name
     bar = Progress("converting", BarColumn(), MofNCompleteColumn(), "shards", TimeRemainingColumn(), console=_stderr())
     with bar, ray_cluster(address):
         task, start = bar.add_task("shards", total=None), time.monotonic()

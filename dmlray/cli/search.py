@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from dmlray.cli.options import DEFAULT_RESULTS, Address, Results, Tracking
-from dmlray.errors import UsageError
+from dmlray.errors import DmlrayError, UsageError
 
 DEFAULT_TRIALS = 20
 
@@ -115,5 +115,8 @@ def _run(folder: "SweepFolder", config: "SweepConfig", address: str | None) -> N
             with ray_cluster(address):
                 run_sweep(folder, config, [on_change], progress.say)
     console.print(summary_line(summary()), soft_wrap=True)
+    if summary().best is None:
+        first = next(trial for trial in trials.values() if trial.reason)
+        raise DmlrayError(f"no trial succeeded; trial {first.number} ended as {first.reason}: {first.message}")
     print_top(folder, 5)
     console.print(f"next: dmlray ensemble {config.name} --top 5", soft_wrap=True)

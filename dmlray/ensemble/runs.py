@@ -1,5 +1,6 @@
 """An ensemble as MLflow shows it: a child run of its sweep."""
 
+import hashlib
 from pathlib import Path
 
 from dmlray.ensemble.report import CURVE_FILE, MEMBERS_FILE, EnsembleReport
@@ -9,6 +10,7 @@ from dmlray.tracking import RunRecord
 
 def ensemble_run(sweep: str, name: str, report: EnsembleReport, directory: Path) -> RunRecord:
     """Members and settings as parameters, GAP after each kept pick as a curve, every figure as a metric."""
+    digest = hashlib.sha256(report.model_dump_json().encode()).hexdigest()[:12]
     figures = {
         f"{way}_{part}_gap": value
         for way, found in report.figures.items()
@@ -18,7 +20,7 @@ def ensemble_run(sweep: str, name: str, report: EnsembleReport, directory: Path)
     kept = [pick for pick in report.curve if pick.kept]
     curve = [(step, {"selection_gap": pick.gap}) for step, pick in enumerate(kept, start=1)]
     return RunRecord(
-        key=f"{sweep}/ensemble/{name}",
+        key=f"{sweep}/ensemble/{name}/{digest}",  # chosen again with another result, it is another run
         name=f"ensemble {name}",
         parent_key=sweep_key(sweep),
         status="finished",

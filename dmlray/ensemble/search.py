@@ -74,14 +74,16 @@ def search_ensemble(candidates: Iterable[Candidate], settings: EnsembleSettings 
         curve=_curve(ordered, selection),
         figures={name: measure(blend, parts) for name, blend in blends.items()},
         gain=gain,
-        summary=summarise(gain, best, len(parts[1])),
+        summary=summarise(gain, best, [ordered[place].trial for place in selection.counts], len(parts[1])),
         notes=_notes(settings, len(ordered), blends["ensemble"].test),
     )
     return EnsembleResult(report, blends["ensemble"].validation, blends["ensemble"].test)
 
 
-def summarise(gain: Gain | None, best: int, videos: int) -> str:
+def summarise(gain: Gain | None, best: int, members: Sequence[int], videos: int) -> str:
     """One sentence: is the ensemble better than the best single trial?"""
+    if list(members) == [best]:
+        return f"The best single trial ({best}) is the best ensemble: no other trial adds to it."
     if gain is None:
         return "No video was kept from the selection, so whether the ensemble is better than a single trial is unknown."
     verdict = "within noise" if gain.within_noise else "more than noise"

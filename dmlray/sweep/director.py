@@ -11,8 +11,10 @@ from dmlray.sweep.settings import SweepConfig, SweepFolder
 from dmlray.sweep.space import Space
 from dmlray.sweep.stopping import should_stop
 from dmlray.sweep.study import Study
-from dmlray.train.channel import Event, TrialEnd
+from dmlray.train.channel import MAX_STARTS, Event, TrialEnd
 from dmlray.train.task import EpochReport, TrialTask
+
+MAX_LOSSES = 3  # slots lost one after another, with no word from any trial between, mean that Ray cannot train
 
 Listener = Callable[["Change"], None]
 
@@ -35,6 +37,8 @@ class StudyDirector:
         self._left = deque([*study.interrupted(), *study.waiting()])  # what an earlier driver began
         self._listeners: list[Listener] = []
         self._stop = False
+        self._lost_in_a_row = 0
+        self.failure: str | None = None  # why Ray cannot train, once that is clear
 
     def listen(self, listener: Listener) -> None:
         """Tell ``listener`` of every change from now on."""
@@ -73,14 +77,23 @@ class StudyDirector:
 
     def on_event(self, event: Event) -> bool:
         """Commit a report or an end to the study; True to train on."""
+        self._lost_in_a_row = 0
         if isinstance(event.what, EpochReport):
             return self._on_report(event.number, event.what)
         self._on_end(event.number, event.what)
         return False
 
-    def on_lost(self, number: int) -> None:
-        """The slot of a trial died with it."""
-        self._tell("failed", self._study.fail(number, "worker_lost", "the process that ran the trial's slot died"))
+    def on_lost(self, number: int, cause: str) -> None:
+        """The slot of a trial died: the trial is tried again, the sweep given up when slots keep dying."""
+        self._lost_in_a_row += 1
+        if self._lost_in_a_row >= MAX_LOSSES:
+            self.failure = cause
+            self.stop()
+        trial = next(trial for trial in self._study.interrupted() if trial.number == number)
+        if trial.attempts >= MAX_STARTS and self.failure is None:
+            self._tell("failed", self._study.fail(number, "worker_lost", cause))
+        else:
+            self._left.append(trial)
 
     def _on_report(self, number: int, report: EpochReport) -> bool:
         trial = self._study.report(number, report.epoch, report.metrics, report.checkpoint, report.digest)

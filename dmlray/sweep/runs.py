@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Literal
 
 from dmlray.sweep.records import TrialRecord, TrialState
 from dmlray.sweep.settings import SweepConfig
 from dmlray.tracking import RunRecord
 
-_STATUS = {
+_STATUS: dict[TrialState, Literal["running", "finished", "failed"]] = {
     TrialState.waiting: "running",
     TrialState.running: "running",
     TrialState.complete: "finished",

@@ -12,7 +12,7 @@ import yaml
 from dmlray.atomic import write_text
 from dmlray.cluster import node_resources
 from dmlray.data.dataset import Dataset, open_splits
-from dmlray.errors import InterruptedSweepError, StorageError, SweepExistsError
+from dmlray.errors import InterruptedSweepError, StorageError, SweepExistsError, UnavailableError
 from dmlray.model.build import check_buildable
 from dmlray.sweep.director import Listener, StudyDirector
 from dmlray.sweep.lock import hold
@@ -55,7 +55,10 @@ def check_data(config: SweepConfig) -> dict[str, Dataset]:
 
 
 def run_sweep(folder: SweepFolder, config: SweepConfig, listeners: list[Listener], say: Callable[[str], None]) -> None:
-    """Run a sweep to its budget in the Ray that is connected. Raises InterruptedSweepError after SIGINT or SIGTERM."""
+    """Run a sweep to its budget in the Ray that is connected.
+
+    Raises InterruptedSweepError after SIGINT or SIGTERM, UnavailableError when Ray keeps losing trials.
+    """
     from dmlray.sweep.slot import SlotSettings
     from dmlray.sweep.tuner import run_trials
 
@@ -67,12 +70,16 @@ def run_sweep(folder: SweepFolder, config: SweepConfig, listeners: list[Listener
         director = StudyDirector(config, folder, space, study, partial(check_buildable, schema=schema))
         for listener in listeners:
             director.listen(listener)
-        slot = SlotSettings(resources.cpus_per_trial, resources.gpus_per_trial, run_trial, folder.path / ".ray")
+        slot = SlotSettings(
+            resources.cpus_per_trial, resources.gpus_per_trial, run_trial, folder.path.absolute() / ".ray"
+        )
         with _signals_stop(director, say):
             run_trials(director, slot, min(fitting, resources.concurrency or fitting))
         shutil.rmtree(folder.path / ".ray", ignore_errors=True)
-        if director.wants_to_stop():
-            raise InterruptedSweepError(f"stopped; go on with: dmlray search --resume {config.name}")
+    if director.failure:
+        raise UnavailableError(f"Ray cannot train: {director.failure}; then: dmlray search --resume {config.name}")
+    if director.wants_to_stop():
+        raise InterruptedSweepError(f"stopped; go on with: dmlray search --resume {config.name}")
 
 
 @contextmanager

@@ -34,7 +34,8 @@ class Slot(tune.Trainable):
     """Tune's view of a slot. ``config`` is ``{"task": TrialTask, "slot": SlotSettings}``; each result is one Event."""
 
     def setup(self, config: dict[str, Any]) -> None:
-        self._channel: Any = ray.remote(Channel).options(num_cpus=0, max_concurrency=16).remote()
+        actor: Any = ray.remote(Channel)
+        self._channel = actor.options(num_cpus=0, max_concurrency=16).remote()
         self._failure: BaseException | None = None
         self._thread = threading.Thread(target=self._train, args=(config["slot"],), daemon=True)
         self._thread.start()

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ray import tune
+from ray.tune.experiment import Trial
 from ray.tune.search import Searcher
 
 from dmlray.sweep.slot import Slot, SlotSettings
@@ -22,30 +23,35 @@ class Director(Protocol):
     def on_event(self, event: Event) -> bool:
         """Take in a report or an end; True to train on."""
 
-    def on_lost(self, number: int) -> None:
+    def on_lost(self, number: int, cause: str) -> None:
         """The slot of a trial died."""
 
     def wants_to_stop(self) -> bool:
         """True once the whole sweep must end now."""
 
 
-class _Search(Searcher):
+class _Stays:
+    """Tune pickles snapshots of what it was given, which nobody reads: they carry ``stand_in``, not the study."""
+
+    stand_in: type
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return self.stand_in, ()
+
+
+class _Search(_Stays, Searcher):
+    stand_in = Searcher
+
     def __init__(self, director: Director, slot: SlotSettings) -> None:
         super().__init__(metric=None, mode=None)
         self._director, self._slot = director, slot
-        self._numbers: dict[str, int] = {}
 
     def suggest(self, trial_id: str) -> Any:  # a configuration, or FINISHED, which Tune's own annotation leaves out
         task = self._director.next_task()
-        if task is None:
-            return Searcher.FINISHED
-        self._numbers[trial_id] = task.number
-        return {"task": task, "slot": self._slot}
+        return Searcher.FINISHED if task is None else {"task": task, "slot": self._slot}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        number = self._numbers.pop(trial_id, None)
-        if error and number is not None:
-            self._director.on_lost(number)
+        """Nothing: ends come as events, losses to `_Losses`."""
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: Tune's snapshots are never read, the study is the truth."""
@@ -54,7 +60,9 @@ class _Search(Searcher):
         raise NotImplementedError("a sweep resumes from its study, never from Tune's snapshots")
 
 
-class _Decide(tune.Stopper):
+class _Decide(_Stays, tune.Stopper):
+    stand_in = tune.stopper.NoopStopper
+
     def __init__(self, director: Director) -> None:
         self._director = director
 
@@ -64,8 +72,18 @@ class _Decide(tune.Stopper):
     def stop_all(self) -> bool:
         return self._director.wants_to_stop()
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        return tune.stopper.NoopStopper, ()  # Tune's snapshots, never read, need not carry the director
+
+class _Losses(_Stays, tune.Callback):
+    stand_in = tune.Callback
+
+    def __init__(self, director: Director) -> None:
+        self._director = director
+
+    def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        error = trial.get_pickled_error()
+        self._director.on_lost(
+            trial.config["task"].number, str(error).strip().splitlines()[-1] if error else "no cause"
+        )
 
 
 def run_trials(director: Director, slot: SlotSettings, concurrency: int) -> None:
@@ -74,6 +92,7 @@ def run_trials(director: Director, slot: SlotSettings, concurrency: int) -> None
         "RAY_AIR_NEW_OUTPUT": "0",  # the old output is silent with verbose=0, the new one is not
         "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
         "TUNE_DISABLE_SIGINT_HANDLER": "1",
+        "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
         "TUNE_GLOBAL_CHECKPOINT_S": "86400",
         "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
     }
@@ -87,5 +106,11 @@ def run_trials(director: Director, slot: SlotSettings, concurrency: int) -> None
                 max_concurrent_trials=concurrency,
                 reuse_actors=True,
             ),
-            run_config=tune.RunConfig(name="sweep", storage_path=str(Path(scratch)), stop=_Decide(director), verbose=0),
+            run_config=tune.RunConfig(
+                name="sweep",
+                storage_path=str(Path(scratch)),
+                stop=_Decide(director),
+                callbacks=[_Losses(director)],
+                verbose=0,
+            ),
         ).fit()

@@ -3,6 +3,7 @@
 import gc
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import ray
@@ -12,6 +13,8 @@ import torch
 from dmlray.errors import DmlrayError
 from dmlray.train.channel import TrialEnd
 from dmlray.train.task import EpochReport, TrialOutcome, TrialTask
+
+ERROR_FILE = "error.txt"
 
 Report = Callable[[EpochReport], bool]
 Runner = Callable[[TrialTask, Report, torch.device], TrialOutcome]
@@ -35,11 +38,20 @@ def serve_trials(settings: dict[str, Any]) -> None:
             end = TrialEnd(reason=getattr(error, "reason", "error"), message=str(error))
         except Exception as error:
             unexpected = error
-            end = TrialEnd(reason="error", message="".join(traceback.format_exception(error)[-3:]).strip())
+            end = TrialEnd(reason="error", message=_keep_traceback(task, error))
         ray.get(channel.end.remote(task.number, end))
         if unexpected is not None:
             raise unexpected
         _forget_trial()
+
+
+def _keep_traceback(task: TrialTask, error: Exception) -> str:
+    """One sentence for the study; the whole traceback goes to the trial's folder, if that can be written."""
+    sentence = "".join(traceback.format_exception_only(error)).strip()
+    with suppress(OSError):
+        task.directory.mkdir(parents=True, exist_ok=True)
+        (task.directory / ERROR_FILE).write_text("".join(traceback.format_exception(error)), encoding="utf-8")
+    return f"{sentence} (see {ERROR_FILE} in the trial's folder)"
 
 
 def _forget_trial() -> None:

@@ -109,11 +109,34 @@ def test_failures_keep_their_reason(sweep: Sweep) -> None:
     director = sweep.start()
     numbers(director)
     assert not director.on_event(Event(0, TrialEnd(reason="nan", message="the loss is nan")))
-    director.on_lost(1)
-    assert [(trial.reason, trial.state) for trial in sweep.study.trials()[:2]] == [
-        ("nan", TrialState.failed),
-        ("worker_lost", TrialState.failed),
-    ]
+    failed = sweep.study.trials()[0]
+    assert (failed.state, failed.reason, failed.message) == (TrialState.failed, "nan", "the loss is nan")
+
+
+def test_a_trial_whose_slot_died_is_tried_again_then_given_up(sweep: Sweep) -> None:
+    director = sweep.start()
+    numbers(director)
+    for _ in range(2):
+        report(director, 0, 1, 0.5)  # others still report: it is this trial
+        director.on_lost(1, "out of memory")
+        assert numbers(director) == [1]
+    report(director, 2, 1, 0.5)
+    director.on_lost(1, "out of memory")
+    assert numbers(director) == []
+    lost = sweep.study.trials()[1]
+    assert (lost.reason, lost.message) == ("worker_lost", "out of memory")
+    assert director.failure is None
+
+
+def test_a_sweep_whose_slots_keep_dying_is_given_up_and_can_be_resumed(sweep: Sweep) -> None:
+    director = sweep.start()
+    numbers(director)
+    for number in (0, 1, 2):
+        director.on_lost(number, "no route to host")
+    assert director.wants_to_stop()
+    assert director.failure == "no route to host"
+    sweep.study.close()
+    assert numbers(sweep.start()) == [0, 1, 2]
 
 
 def test_configurations_that_cannot_be_built_do_not_use_up_the_budget(sweep: Sweep) -> None:

@@ -43,7 +43,7 @@ class ScriptedDirector:
         self.epochs.setdefault(event.number, []).append(event.what.epoch)
         return not (event.number == PRUNED and event.what.epoch == 2)
 
-    def on_lost(self, number: int) -> None:
+    def on_lost(self, number: int, cause: str) -> None:
         self.lost.append(number)
 
     def wants_to_stop(self) -> bool:

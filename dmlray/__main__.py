@@ -1,0 +1,5 @@
+"""`python -m dmlray`: the command line."""
+
+from dmlray.cli import main
+
+main()
