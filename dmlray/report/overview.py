@@ -61,7 +61,7 @@ def leaderboard_section(content: Content) -> Section:
     ranked = ranking(content.trials)
     if not ranked:
         return Section("Leaderboard", [Text("No trial has reported a GAP yet.")])
-    rows = [_row(place, trial) for place, trial in enumerate(ranked, start=1)]
+    rows = [_row(place, trial, content.state) for place, trial in enumerate(ranked, start=1)]
     head = ("", "trial", "state", "val GAP", "test GAP", "epochs", "training", "model")
     numbers = frozenset({"", "trial", "val GAP", "test GAP", "epochs", "training"})
     blocks: list[Block] = [Text(_ranking_sentence(ranked))]
@@ -113,12 +113,13 @@ def _ranking_sentence(ranked: list[TrialRecord]) -> str:
     return f"{text}."
 
 
-def _row(place: int, trial: TrialRecord) -> tuple[str, ...]:
+def _row(place: int, trial: TrialRecord, sweep_state: str) -> tuple[str, ...]:
+    words = {TrialState.pruned: "stopped", TrialState.running: sweep_state}
     test = trial.metrics.get("test_gap")
     return (
         str(place),
         str(trial.number),
-        "stopped" if trial.state is TrialState.pruned else trial.state.value,
+        words.get(trial.state, trial.state.value),
         f"{trial.best_so_far or 0:.4f}",
         "" if test is None else f"{test:.4f}",
         f"{trial.curve[-1][0]} of {trial.config.get('epochs', '?')}",

@@ -20,8 +20,8 @@ STATE_STYLE: dict[Any, Any] = {  # colour, marker, word
     TrialState.complete: (BLUE, "o", "complete"),
     TrialState.pruned: (ORANGE, "v", "stopped early"),
     TrialState.failed: (RED, "X", "failed"),
-    TrialState.running: (GREY, "s", "running"),
-    TrialState.waiting: (GREY, "s", "waiting"),
+    TrialState.running: (GREY, "s", "unfinished"),
+    TrialState.waiting: (GREY, "s", "unfinished"),
 }
 
 _STYLE: dict[Any, Any] = {

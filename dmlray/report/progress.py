@@ -19,7 +19,8 @@ def progress_section(content: Content) -> Section:
     """The sweep's course; a sentence alone while nothing has been reported."""
     if not content.valued:
         return Section("Progress", [Text("No trial has finished an epoch with a GAP yet: there is nothing to draw.")])
-    return Section("Progress", [_by_trial(content), _by_time(content), _learning_curves(content)])
+    timed = [_by_time(content)] if any(duration_s(trial) for trial in content.valued) else []
+    return Section("Progress", [_by_trial(content), *timed, _learning_curves(content)])
 
 
 def _by_trial(content: Content) -> Figure:
@@ -28,7 +29,8 @@ def _by_trial(content: Content) -> Figure:
     later = sum(trial.number > best.number for trial in trials)
     after = f"the {later} after it did not improve on it" if later > 1 else "it is among the last that reported"
     sentence = (
-        f"The best {VAL_GAP} of {len(trials)} trials, {best.best_so_far or 0:.4f}, is trial {best.number}'s; {after}."
+        f"Of {len(trials)} trial{'s' if len(trials) != 1 else ''} with a GAP, trial {best.number} has the best, "
+        f"{best.best_so_far or 0:.4f}; {after}."
     )
 
     def paint(axes: Axes) -> None:

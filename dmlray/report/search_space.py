@@ -23,8 +23,8 @@ def parameters_section(content: Content) -> Section:
     if content.valued:
         blocks.append(
             Text(
-                "Dots are complete trials; triangles were stopped early, so their GAP is that of a shorter training. "
-                "Where there are options, the bar is the median and the line the quartiles of the complete trials."
+                "Dots are complete trials; triangles were stopped early or have not ended: their GAP is that of "
+                "a shorter training. Where there are options, the bar is the median and the line the quartiles of the complete trials."
             )
         )
     for parameter in content.parameters:
