@@ -24,7 +24,8 @@ def parameters_section(content: Content) -> Section:
         blocks.append(
             Text(
                 "Dots are complete trials; triangles were stopped early or have not ended: their GAP is that of "
-                "a shorter training. Where there are options, the bar is the median and the line the quartiles of the complete trials."
+                "a shorter training. Where there are options, the bar is the median and the line the quartiles of "
+                "the complete trials."
             )
         )
     for parameter in content.parameters:
