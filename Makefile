@@ -2,6 +2,7 @@
 PYTHON ?= python3.11
 BIN := .venv/bin
 TORCH := torch==2.13.0
+DEMO := results/demo
 
 .PHONY: setup demo check test test-slow clean
 
@@ -15,7 +16,13 @@ setup: .venv/.ready
 	touch $@
 
 demo: setup
-	$(BIN)/python -m tests.demo
+	rm -rf $(DEMO)
+	$(BIN)/dmlray synth $(DEMO)/tfrecords --max-frames 40
+	$(BIN)/dmlray convert $(DEMO)/tfrecords --out $(DEMO)/data
+	$(BIN)/dmlray search --data $(DEMO)/data --space search_spaces/smoke.yaml --name demo --results $(DEMO)
+	$(BIN)/dmlray ensemble demo --top 5 --results $(DEMO)
+	$(BIN)/dmlray report demo --results $(DEMO)
+	@echo "compare the trials in MLflow: .venv/bin/dmlray ui --results $(DEMO)"
 
 check: setup
 	$(BIN)/ruff format --check dmlray tests
