@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "dmlray"
-GROUND = {"__init__", "errors", "config", "seeding", "atomic", "tracking", "cluster"}
-STAGES = ("data", "model", "metrics", "train", "sweep", "ensemble", "report", "cli")
+GROUND = {"__init__", "errors", "config", "seeding", "atomic", "failpoints", "tracking", "cluster", "failpoints"}
+STAGES = ("data", "model", "metrics", "train", "sweep", "ensemble", "report", "cli", "__main__")
 ADAPTERS = {
     "ray": {"cluster.py", "data/convert.py", "train/worker.py", "sweep/slot.py", "sweep/tuner.py"},
     "optuna": {"sweep/sampler.py", "sweep/store.py"},

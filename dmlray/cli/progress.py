@@ -20,6 +20,8 @@ def event_line(change: Change) -> str:
         return f"{head} {trial.reason}: {trial.message}"
     epoch, metrics = trial.curve[-1]
     text = f"{head} epoch {epoch}/{trial.config['epochs']}  val_gap {metrics['val_gap']:.4f}"
+    if trial.value is not None and trial.best_epoch is not None:
+        text += f"  best {trial.value:.4f} at epoch {trial.best_epoch}"
     if change.what == "complete" and "test_gap" in trial.metrics:
         text += f"  test_gap {trial.metrics['test_gap']:.4f}"
     return text

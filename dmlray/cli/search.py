@@ -8,8 +8,6 @@ import typer
 from dmlray.cli.options import DEFAULT_RESULTS, Address, Results, Tracking
 from dmlray.errors import DmlrayError, UsageError
 
-DEFAULT_TRIALS = 20
-
 if TYPE_CHECKING:
     from dmlray.sweep.settings import SweepConfig, SweepFolder
 
@@ -25,12 +23,12 @@ def search(
     ] = None,
     space: Annotated[Path | None, typer.Option(help="The search space, a YAML file.")] = None,
     name: Annotated[str | None, typer.Option(help="What to call the sweep; it lives in RESULTS/NAME.")] = None,
-    resume: Annotated[str | None, typer.Option(metavar="NAME", help="Go on with an interrupted sweep.")] = None,
-    trials: Annotated[int | None, typer.Option(min=1, help="How many trials (default: as the space says).")] = None,
-    seed: Annotated[int, typer.Option(help="The same seed gives the same suggestions.")] = 0,
-    sampler: Annotated[Literal["tpe", "random"], typer.Option(help="How trials are suggested.")] = "tpe",
-    cpus_per_trial: Annotated[float, typer.Option(min=0.1, help="CPUs of each trial, also its threads.")] = 1.0,
-    gpus_per_trial: Annotated[float, typer.Option(min=0.0, help="GPUs of each trial; fractions share one.")] = 0.0,
+    resume: Annotated[str | None, typer.Option(metavar="NAME", help="Go on with a sweep, or extend it.")] = None,
+    trials: Annotated[int | None, typer.Option(min=1, help="How many trials in all (default: the space's).")] = None,
+    seed: Annotated[int | None, typer.Option(help="The same seed, the same suggestions (default: 0).")] = None,
+    sampler: Annotated[Literal["tpe", "random"] | None, typer.Option(help="What suggests (default: tpe).")] = None,
+    cpus_per_trial: Annotated[float | None, typer.Option(min=0.1, help="Also its threads (default: 1).")] = None,
+    gpus_per_trial: Annotated[float | None, typer.Option(min=0.0, help="Fractions share a GPU (default: 0).")] = None,
     concurrency: Annotated[int | None, typer.Option(min=1, help="Trials at once (default: as many as fit).")] = None,
     overrides: Annotated[
         list[str] | None, typer.Option("--set", metavar="A.B=C", help="Change the space, e.g. space.epochs=3.")
@@ -41,37 +39,38 @@ def search(
 ) -> None:
     """Search for the models with the best GAP@20.
 
-    Example: dmlray search --data results/data/yt8m --space search_spaces/video_level.yaml --trials 8 --name first
+    Example: dmlray search --data results/data/tfrecords --space search_spaces/smoke.yaml --name first
 
-    Ctrl-C leaves a sweep that `dmlray search --resume NAME` finishes.
+    Ctrl-C leaves a sweep that `dmlray search --resume NAME` finishes; --resume NAME --trials N extends a finished one.
     """
-    from dmlray.sweep.settings import Resources, SweepConfig, SweepFolder, check_name, load_settings
+    from dmlray.sweep.settings import SweepFolder, load_settings, resumed
 
+    resources = {"cpus_per_trial": cpus_per_trial, "gpus_per_trial": gpus_per_trial, "concurrency": concurrency}
     if resume is not None:
-        if data or space or name or overrides:
-            raise UsageError("--resume takes the data, space and name that the sweep was started with; leave them out")
+        fixed = {
+            "--data": data,
+            "--space": space,
+            "--name": name,
+            "--seed": seed,
+            "--sampler": sampler,
+            "--set": overrides,
+        }
+        if given := [option for option, value in fixed.items() if value is not None and value != []]:
+            raise UsageError(f"{given[0]} was settled when sweep {resume} began; leave it out with --resume")
         folder = SweepFolder(results, resume)
-        _run(folder, load_settings(folder), address)
+        config = resumed(load_settings(folder), trials, resources, tracking_uri)
+        _run(folder, config, address)
         return
     if data is None or space is None or name is None:
         raise UsageError("a new sweep needs --data, --space and --name (or --resume NAME)")
 
-    from dmlray.data.dataset import open_splits
-    from dmlray.sweep.session import create_sweep
+    from dmlray.sweep.session import create_sweep, new_config
     from dmlray.sweep.space import load_space
     from dmlray.tracking import default_uri
 
     loaded = load_space(space, [_override(text) for text in overrides or ()])
-    splits = open_splits(data)
-    config = SweepConfig(
-        name=check_name(name),
-        data=data.absolute(),
-        fingerprints={split: dataset.fingerprint for split, dataset in splits.items()},
-        trials=trials or loaded.trials or DEFAULT_TRIALS,
-        seed=seed,
-        sampler=sampler,
-        resources=Resources(cpus_per_trial=cpus_per_trial, gpus_per_trial=gpus_per_trial, concurrency=concurrency),
-        tracking_uri=tracking_uri or default_uri(results),
+    config = new_config(
+        name, data, loaded, trials, seed or 0, sampler or "tpe", resources, tracking_uri or default_uri(results)
     )
     _run(create_sweep(results, config, loaded), config, address)
 
@@ -93,7 +92,7 @@ def _run(folder: "SweepFolder", config: "SweepConfig", address: str | None) -> N
     from dmlray.cluster import ray_cluster
     from dmlray.sweep.director import Change
     from dmlray.sweep.mirror import SweepMirror
-    from dmlray.sweep.session import run_sweep
+    from dmlray.sweep.session import discarded_unless_started, run_sweep
     from dmlray.sweep.study import Study
     from dmlray.sweep.summary import Summary, summarize
 
@@ -112,7 +111,7 @@ def _run(folder: "SweepFolder", config: "SweepConfig", address: str | None) -> N
     with SweepProgress(console) as progress, SweepMirror(config, list(trials.values()), progress.say) as mirror:
         if not summary().is_over:
             progress.say(f"sweep {config.name}: {config.trials} trials in {folder.path}; starting Ray")
-            with ray_cluster(address):
+            with ray_cluster(address), discarded_unless_started(folder, trials):
                 run_sweep(folder, config, [on_change], progress.say)
     console.print(summary_line(summary()), soft_wrap=True)
     if summary().best is None:

@@ -35,5 +35,7 @@ class SweepMirror:
 
     def _send(self, changed: Sequence[TrialRecord]) -> None:
         every = list(self._trials.values())
+        if not every:
+            return  # a sweep that never begins leaves no run
         parent = sweep_run(self._config, every, summarize(every, self._config.trials).is_over)
         self._tracker.submit([parent, *(trial_run(self._config, trial) for trial in changed)])

@@ -35,14 +35,11 @@ def sweep_run(config: SweepConfig, trials: Sequence[TrialRecord], is_over: bool)
         name=config.name,
         parent_key=None,
         status="finished" if is_over else "running",
-        tags={"dmlray.sweep": config.name},
+        tags={"dmlray.sweep": config.name, "dmlray.trials": str(config.trials)},  # a resume may extend it
         params={
             "data": str(config.data),
-            "trials": str(config.trials),
             "seed": str(config.seed),
             "sampler": config.sampler,
-            "cpus_per_trial": f"{config.resources.cpus_per_trial:g}",
-            "gpus_per_trial": f"{config.resources.gpus_per_trial:g}",
         },
         metrics=curve,
         start_time_ms=_milliseconds(min(started)) if started else None,

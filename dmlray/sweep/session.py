@@ -2,7 +2,7 @@
 
 import shutil
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
@@ -12,15 +12,42 @@ import yaml
 from dmlray.atomic import write_text
 from dmlray.cluster import node_resources
 from dmlray.data.dataset import Dataset, open_splits
-from dmlray.errors import InterruptedSweepError, StorageError, SweepExistsError, UnavailableError
+from dmlray.errors import ConfigError, InterruptedSweepError, StorageError, SweepExistsError, UnavailableError
 from dmlray.model.build import check_buildable
 from dmlray.sweep.director import Listener, StudyDirector
 from dmlray.sweep.lock import hold
 from dmlray.sweep.placement import slots_that_fit
-from dmlray.sweep.settings import SweepConfig, SweepFolder, save_settings
+from dmlray.sweep.records import TrialRecord
+from dmlray.sweep.sampler import SamplerName
+from dmlray.sweep.settings import Resources, SweepConfig, SweepFolder, check_name, save_settings
 from dmlray.sweep.space import Space, load_space
 from dmlray.sweep.study import Study
 from dmlray.train.trial import run_trial
+
+DEFAULT_TRIALS = 20
+
+
+def new_config(
+    name: str,
+    data: Path,
+    space: Space,
+    trials: int | None,
+    seed: int,
+    sampler: SamplerName,
+    resources: Mapping[str, float | None],
+    tracking_uri: str,
+) -> SweepConfig:
+    """Resolve what a new sweep was asked for; ``trials`` None takes the space's number. Opens the data to pin it."""
+    return SweepConfig(
+        name=check_name(name),
+        data=data.absolute(),
+        fingerprints={split: dataset.fingerprint for split, dataset in open_splits(data).items()},
+        trials=trials or space.trials or DEFAULT_TRIALS,
+        seed=seed,
+        sampler=sampler,
+        resources=Resources.model_validate({key: value for key, value in resources.items() if value is not None}),
+        tracking_uri=tracking_uri,
+    )
 
 
 def create_sweep(results: Path, config: SweepConfig, space: Space) -> SweepFolder:
@@ -45,6 +72,17 @@ def create_sweep(results: Path, config: SweepConfig, space: Space) -> SweepFolde
     return folder
 
 
+@contextmanager
+def discarded_unless_started(folder: SweepFolder, trials: Mapping[int, TrialRecord]) -> Iterator[None]:
+    """A sweep that cannot be run as configured, and of which no trial has begun, does not keep its name."""
+    try:
+        yield
+    except ConfigError:
+        if not trials:
+            shutil.rmtree(folder.path)
+        raise
+
+
 def check_data(config: SweepConfig) -> dict[str, Dataset]:
     """Open the sweep's splits; refuse data that is not what the sweep was started on."""
     splits = open_splits(config.data)
@@ -67,6 +105,7 @@ def run_sweep(folder: SweepFolder, config: SweepConfig, listeners: list[Listener
     resources = config.resources
     fitting = slots_that_fit(node_resources(), resources.cpus_per_trial, resources.gpus_per_trial)
     with hold(folder), closing(Study.open(folder.study)) as study:
+        save_settings(folder, config)  # a resume may have changed them
         director = StudyDirector(config, folder, space, study, partial(check_buildable, schema=schema))
         for listener in listeners:
             director.listen(listener)

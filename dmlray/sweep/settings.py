@@ -1,6 +1,7 @@
 """What a sweep was asked for: `results/<sweep>/sweep.yaml`, enough to resume it with nothing but its name."""
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -68,6 +69,24 @@ def load_settings(folder: SweepFolder) -> SweepConfig:
         return SweepConfig.model_validate(yaml.safe_load(folder.settings.read_text(encoding="utf-8")))
     except (yaml.YAMLError, ValidationError, UnicodeDecodeError) as error:
         raise StorageError(folder.settings, f"is damaged: {str(error).splitlines()[0]}") from error
+
+
+def resumed(
+    config: SweepConfig, trials: int | None, resources: Mapping[str, float | None], tracking_uri: str | None
+) -> SweepConfig:
+    """The settings a sweep goes on with: more trials, other resources or another store where they are given.
+
+    Raises ConfigError for fewer trials than the sweep has been asked for already.
+    """
+    if trials is not None and trials < config.trials:
+        raise ConfigError("--trials", trials, f"at least the {config.trials} that sweep {config.name} began with")
+    changed = {name: value for name, value in resources.items() if value is not None}
+    update = {
+        "trials": trials or config.trials,
+        "resources": config.resources.model_copy(update=changed),
+        "tracking_uri": tracking_uri or config.tracking_uri,
+    }
+    return config.model_copy(update=update)
 
 
 def check_name(name: str) -> str:

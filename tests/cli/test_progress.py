@@ -1,6 +1,7 @@
 """What a sweep says while it runs."""
 
 import io
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -21,6 +22,11 @@ FAILED = TrialRecord(1, TrialState.failed, {}, CONFIG, reason="nan", message="ep
     [
         ("epoch", TRIAL, "trial   3 epoch     epoch 2/4  val_gap 0.5000"),
         ("continued", TRIAL, "trial   3 continued mean concat after epoch 2"),
+        (
+            "complete",
+            replace(TRIAL, value=0.5, best_epoch=2, metrics={"test_gap": 0.4}),
+            "trial   3 complete  epoch 2/4  val_gap 0.5000  best 0.5000 at epoch 2  test_gap 0.4000",
+        ),
         ("failed", FAILED, "trial   1 failed    nan: epoch 1: [red]the loss[/red] is nan"),
     ],
 )

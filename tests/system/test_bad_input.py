@@ -122,6 +122,7 @@ class TestSearch:
         assert_refused(dmlray("search"), 2, "--data", "--resume")
         assert_refused(dmlray("search", "--resume", "nothing"), 66, "nothing")
         assert_refused(dmlray("search", "--resume", "x", "--name", "y"), 2, "--resume")
+        assert_refused(dmlray("search", "--resume", "x", "--seed", "1"), 2, "--seed")
         assert dmlray("search", "--trials", "0").code == 2
 
 
