@@ -71,6 +71,15 @@ class SweepExistsError(DmlrayError):
         super().__init__(message)
 
 
+class BusyError(DmlrayError):
+    """Another process holds what this one needs (exit 73)."""
+
+    exit_code = 73
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+
+
 class StorageError(DmlrayError, OSError):
     """What dmlray itself wrote cannot be read back, or cannot be written (exit 74)."""
 

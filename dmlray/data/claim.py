@@ -1,6 +1,10 @@
 """The folder of a conversion: whose it is, what a killed run left in it, and its manifests."""
 
-from collections.abc import Sequence
+import fcntl
+import os
+import platform
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import pyarrow as pa
@@ -9,32 +13,61 @@ import pyarrow.compute as pc
 from dmlray import __version__
 from dmlray.data.blocks import map_shard
 from dmlray.data.manifest import MANIFEST, Manifest, ShardRecord, read_document, write_document
-from dmlray.data.plan import ConversionPlan
+from dmlray.data.plan import ConversionPlan, difference
 from dmlray.data.schema import Schema
-from dmlray.errors import DataError, UsageError
+from dmlray.errors import BusyError, DataError, UsageError
+from dmlray.failpoints import reach
 
 PLAN = "conversion.json"
+LOCK = ".conversion.lock"
 
 
-def claim(out: Path, plan: ConversionPlan) -> None:
-    """Make ``out`` the folder of this plan, or find that it is already, and remove what a killed run left half-written.
+@contextmanager
+def claim(out: Path, plan: ConversionPlan) -> Iterator[None]:
+    """Hold ``out`` for this plan alone, a new folder or the plan's own, without what a killed run left half-written.
 
-    Raises UsageError when the folder holds something else.
+    Raises UsageError when the folder holds something else, BusyError while another process converts into it.
     """
     if out.exists() and not out.is_dir():
         raise UsageError(f"{out} must be a folder, found a file")
-    path = out / PLAN
-    if path.is_file():
-        found = read_document(path, ConversionPlan)
-        if found != plan:
-            what = "under another schema" if found.contents != plan.contents else "of other source files or splits"
-            raise UsageError(f"{out} holds a conversion {what}: choose another folder or delete it")
-    elif out.exists() and any(not _is_leftover(entry) for entry in out.iterdir()):
+    if not (out / PLAN).is_file() and out.exists() and any(not _is_ours(entry) for entry in out.iterdir()):
         raise UsageError(f"{out} is not empty and holds no conversion: choose another folder")
+    out.mkdir(parents=True, exist_ok=True)
+    with _lock(out / LOCK):
+        if (out / PLAN).is_file():
+            _check_same(out, plan)
+        else:
+            write_document(out / PLAN, plan)
+        for entry in out.rglob(".*.tmp"):
+            entry.unlink(missing_ok=True)
+        yield
+
+
+@contextmanager
+def _lock(path: Path) -> Iterator[None]:
+    """Be the only process here, on any node that sees the folder; the kernel lets go when this one dies."""
+    with path.open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            raise BusyError(f"{path.parent} is being converted into by {file.read().strip()}: wait for it") from None
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {platform.node()}")
+        file.flush()
+        yield
+
+
+def _check_same(out: Path, plan: ConversionPlan) -> None:
+    found = read_document(out / PLAN, ConversionPlan)
+    if found == plan:
+        return
+    changed = difference(found, plan)
+    if changed is not None:
+        what = f"of other source files: {changed}"
     else:
-        write_document(path, plan)
-    for entry in out.rglob(".*.tmp"):
-        entry.unlink(missing_ok=True)
+        what = "under another schema" if found.contents != plan.contents else "with other splits"
+    raise UsageError(f"{out} holds a conversion {what}. Choose another folder or delete it")
 
 
 def finish(out: Path, split: str, schema: Schema, shards: Sequence[ShardRecord]) -> Manifest:
@@ -51,9 +84,10 @@ def finish(out: Path, split: str, schema: Schema, shards: Sequence[ShardRecord])
         duplicate_ids=videos - pc.count_distinct(pa.chunked_array(ids)).as_py(),
         shards=tuple(shards),
     )
+    reach("before-manifest")
     write_document(out / split / MANIFEST, manifest)
     return manifest
 
 
-def _is_leftover(entry: Path) -> bool:
-    return entry.name.startswith(".") and entry.name.endswith(".tmp")
+def _is_ours(entry: Path) -> bool:
+    return entry.name == LOCK or (entry.name.startswith(".") and entry.name.endswith(".tmp"))

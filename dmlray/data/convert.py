@@ -1,4 +1,4 @@
-"""TFRecords to Arrow shards as a Ray Data pipeline: one task per shard, on any number of nodes."""
+"""TFRecords to Arrow shards as a Ray Data pipeline: one task per group of source files, on any number of nodes."""
 
 import logging
 import pickle
@@ -10,16 +10,14 @@ from typing import Any
 import ray.data
 
 from dmlray.data.claim import claim, finish
-from dmlray.data.ingest import OnBadRecord, ShardTask, convert_shard
-from dmlray.data.inspection import inspect_shards
+from dmlray.data.find_schema import find_schema
+from dmlray.data.ingest import GroupRecord, GroupTask, OnBadRecord, convert_group
 from dmlray.data.location import Location, list_files, locate
-from dmlray.data.manifest import Manifest, ShardRecord, SourceFile
+from dmlray.data.manifest import Manifest, SourceFile
 from dmlray.data.plan import ConversionPlan, plan_conversion
-from dmlray.data.schema import Schema, load_schema
+from dmlray.data.schema import Schema
 from dmlray.data.splits import assign
 from dmlray.errors import DataError, DmlrayError
-
-_GUESS_FILES, _GUESS_BYTES = 500, 256 << 20  # about as much is read to guess a schema
 
 
 @dataclass(frozen=True)
@@ -50,59 +48,55 @@ def convert(
 ) -> ConversionReport:
     """Convert the TFRecords in ``source`` into the datasets ``out``/train, validation, test; Ray must be initialised.
 
-    ``schema`` None takes ``schema.yaml`` of the source folder, else guesses from the files, or an even sample of many,
-    which may miss the largest class. ``splits`` are rules of ``data.splits``.
-    ``progress`` is told (shards done, shards in all). Run again after an interruption, it does what is missing and the
-    bytes are the same.
+    ``schema`` None takes ``schema.yaml`` of the source folder, else guesses, see ``data.find_schema``. ``splits`` are
+    rules of ``data.splits``. ``progress`` is told (groups of files done, groups in all). Run again after an
+    interruption, it does what is missing and the bytes are the same.
 
     Raises MissingInputError for no TFRecords, UsageError for rules that do not fit or an ``out`` that holds something
-    else, DataError naming file, record and byte offset for a bad record, StorageError when the disk refuses.
+    else, BusyError while another process converts into it, DataError naming file, record and byte offset for a bad
+    record, StorageError when the disk refuses.
     """
     location = locate(source)
     files = list_files(location)
     chosen = assign(files, splits)
-    plan = plan_conversion(schema or _find_schema(location, files), chosen)
-    claim(out, plan)
-    records: dict[tuple[str, int], ShardRecord] = {}
-    tasks = [_task(location, out, plan, number, on_bad_record) for number in range(len(plan.shards))]
-    for number, record in _run(tasks):
-        shard = plan.shards[number]
-        records[shard.split, shard.number] = record
-        if progress is not None:
-            progress(len(records), len(tasks))
-    return ConversionReport(
-        out,
-        {
-            split: finish(out, split, plan.contents, [records[split, shard.number] for shard in plan.of_split(split)])
+    plan = plan_conversion(schema or find_schema(location, files), chosen)
+    with claim(out, plan):
+        records: dict[tuple[str, int], GroupRecord] = {}
+        tasks = [_task(location, out, plan, number, on_bad_record) for number in range(len(plan.groups))]
+        for number, record in _run(tasks):
+            group = plan.groups[number]
+            records[group.split, group.number] = record
+            if progress is not None:
+                progress(len(records), len(tasks))
+        _check_unchanged(location, files)
+        shards = {
+            split: [shard for group in plan.of_split(split) for shard in records[split, group.number].shards]
             for split in chosen
-        },
-    )
+        }
+        return ConversionReport(out, {split: finish(out, split, plan.contents, shards[split]) for split in chosen})
 
 
-def _find_schema(location: Location, files: Sequence[SourceFile]) -> Schema:
-    described = Path(location.root) / "schema.yaml"
-    if location.filesystem is None and described.is_file():
-        return load_schema(described)
-    step = 1 + max(len(files) // _GUESS_FILES, sum(file.size for file in files) // _GUESS_BYTES)
-    paths = [location.path(file.name) for file in files[::step]]
-    found = inspect_shards(paths, filesystem=location.filesystem)
-    if found.data_schema is None:
-        raise DataError(location.root, f"{found.unguessed}; give --schema")
-    return found.data_schema
+def _check_unchanged(location: Location, files: Sequence[SourceFile]) -> None:
+    """A file that grew or shrank meanwhile was perhaps read in part, and at a record's end that looks whole."""
+    now = {file.name: file.size for file in list_files(location)}
+    for file in files:
+        if now.get(file.name) != file.size:
+            found = f"now {now[file.name]}" if file.name in now else "and is gone now"
+            raise DataError(location.path(file.name), f"changed during the conversion: {file.size} bytes, {found}")
 
 
-def _task(location: Location, out: Path, plan: ConversionPlan, number: int, on_bad_record: OnBadRecord) -> ShardTask:
-    shard = plan.shards[number]
-    return ShardTask(
+def _task(location: Location, out: Path, plan: ConversionPlan, number: int, on_bad_record: OnBadRecord) -> GroupTask:
+    group = plan.groups[number]
+    return GroupTask(
         source=location.uri,
-        folder=out.absolute() / shard.split,
+        folder=out.absolute() / group.split,
         contents=plan.contents,
-        plan=shard,
+        plan=group,
         on_bad_record=on_bad_record,
     )
 
 
-def _run(tasks: Sequence[ShardTask]) -> Iterator[tuple[int, ShardRecord]]:
+def _run(tasks: Sequence[GroupTask]) -> Iterator[tuple[int, GroupRecord]]:
     """Number and account of each task as it ends; the first failure is raised as itself and stops the rest."""
     items = [{"number": number, "task": task.model_dump_json()} for number, task in enumerate(tasks)]
     logging.getLogger("ray.data").setLevel(logging.ERROR)  # it tells of every execution on stderr
@@ -112,14 +106,14 @@ def _run(tasks: Sequence[ShardTask]) -> Iterator[tuple[int, ShardRecord]]:
         for row in ray.data.from_items(items, override_num_blocks=len(items)).map(_convert).iter_rows():
             if row["failure"]:
                 raise pickle.loads(row["failure"])
-            yield row["number"], ShardRecord.model_validate_json(row["record"])
+            yield row["number"], GroupRecord.model_validate_json(row["record"])
 
 
 def _convert(item: dict[str, Any]) -> dict[str, Any]:
     """In a worker. Our own errors travel as values: raised, Ray Data would wrap them and log a traceback."""
     record, failure = "", b""
     try:
-        record = convert_shard(ShardTask.model_validate_json(item["task"])).model_dump_json()
+        record = convert_group(GroupTask.model_validate_json(item["task"])).model_dump_json()
     except DmlrayError as error:
         failure = pickle.dumps(error)
     return {"number": item["number"], "record": record, "failure": failure}

@@ -20,7 +20,7 @@ from dmlray.data.tfrecord import BadRecord, read_chunks, read_records
 from dmlray.data.video import is_ints
 from dmlray.errors import DataError
 
-__all__ = ["FeatureSummary", "Inspection", "Spread", "guess_schema", "inspect_shards", "schema_yaml"]
+__all__ = ["FeatureSummary", "Inspection", "Spread", "guess_schema", "inspect_shards", "sample_records", "schema_yaml"]
 
 _SAMPLE = 64  # records that are decoded in full
 _TOP_LABELS = 20
@@ -96,7 +96,7 @@ def inspect_shards(
     Without ``schema`` it is guessed, as by ``guess_schema``. Raises MissingInputError when a file is not there,
     DataError when a file is no TFRecord at all.
     """
-    examples, unguessed, structure = _sample(paths, filesystem), None, schema
+    examples, unguessed, structure = sample_records(paths, filesystem), None, schema
     if schema is None:
         try:
             structure = guess_structure(str(paths[0]), examples)
@@ -130,15 +130,15 @@ def guess_schema(paths: Sequence[str | Path], *, filesystem: FileSystem | None =
     A preset is recognised; otherwise there are as many classes as the largest label needs. Raises DataError saying
     what is lacking, or which record does not fit what the sample suggests.
     """
-    structure = guess_structure(str(paths[0]), _sample(paths, filesystem))
+    structure = guess_structure(str(paths[0]), sample_records(paths, filesystem))
     tally = _tally(paths, structure, filesystem)
     for bad in tally.bad[:1]:
         raise DataError(bad.path, bad.problem, bad.record, bad.offset)
     return with_classes(structure, max(tally.labels, default=0))
 
 
-def _sample(paths: Sequence[str | Path], filesystem: FileSystem | None) -> list[Example]:
-    """The first records that can be decoded."""
+def sample_records(paths: Sequence[str | Path], filesystem: FileSystem | None) -> list[Example]:
+    """The first records that can be decoded; what cannot is passed over."""
 
     def decoded() -> Iterator[Example]:
         for path in paths:

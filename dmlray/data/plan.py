@@ -1,4 +1,4 @@
-"""Which source files become which shard: pure, and the same in every run."""
+"""Which source files are converted together: pure, and the same in every run."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
@@ -9,11 +9,11 @@ from dmlray.data.manifest import SourceFile
 from dmlray.data.schema import Schema
 
 SHARD_BYTES = 64 << 20
-SHARD_FILES = 1000  # opening a file costs more than reading a small one, so thousands of tiny ones share workers too
+GROUP_FILES = 1000  # opening a file costs more than reading a small one, so thousands of tiny ones share workers too
 
 
-class ShardPlan(Config):
-    """One shard: ``files`` in order."""
+class GroupPlan(Config):
+    """Neighbouring source files, in order, that one task converts: one shard, or several if a file is large."""
 
     split: str
     number: int
@@ -21,7 +21,7 @@ class ShardPlan(Config):
 
     @property
     def name(self) -> str:
-        """Its name without a suffix."""
+        """Name of its first shard without a suffix."""
         return f"shard-{self.number:05d}"
 
 
@@ -30,29 +30,42 @@ class ConversionPlan(Config):
 
     format: Literal[1] = 1
     contents: Schema
-    shards: tuple[ShardPlan, ...]
+    groups: tuple[GroupPlan, ...]
 
-    def of_split(self, split: str) -> list[ShardPlan]:
-        """Shards of one split, in order."""
-        return [shard for shard in self.shards if shard.split == split]
+    def of_split(self, split: str) -> list[GroupPlan]:
+        """Groups of one split, in order."""
+        return [group for group in self.groups if group.split == split]
 
 
 def plan_conversion(schema: Schema, splits: Mapping[str, Sequence[SourceFile]]) -> ConversionPlan:
-    """Pack each split's files, in order, into shards of about ``SHARD_BYTES``; a larger file is a shard of its own."""
-    shards = [
-        ShardPlan(split=split, number=number, files=tuple(files))
+    """Pack each split's files, in order, into groups of about ``SHARD_BYTES``; a larger file is a group of its own."""
+    groups = [
+        GroupPlan(split=split, number=number, files=tuple(files))
         for split, sources in splits.items()
         for number, files in enumerate(pack(sources))
     ]
-    return ConversionPlan(contents=schema, shards=tuple(shards))
+    return ConversionPlan(contents=schema, groups=tuple(groups))
+
+
+def difference(old: ConversionPlan, new: ConversionPlan) -> str | None:
+    """What of the source is not as it was, in words that name a file; None if only splits or schema differ."""
+    before, now = ({file.name: file.size for group in plan.groups for file in group.files} for plan in (old, new))
+    for name in sorted(before | now):
+        if name not in now:
+            return f"{name} is not among the files now"
+        if name not in before:
+            return f"{name} was not among the files then"
+        if before[name] != now[name]:
+            return f"{name} had {before[name]} bytes then and has {now[name]} now"
+    return None
 
 
 def pack(files: Sequence[SourceFile]) -> list[list[SourceFile]]:
-    """Neighbours together until the next file would exceed ``SHARD_BYTES`` or ``SHARD_FILES``."""
+    """Neighbours together until the next file would exceed ``SHARD_BYTES`` or ``GROUP_FILES``."""
     groups: list[list[SourceFile]] = []
     size = 0
     for file in files:
-        if not groups or size + file.size > SHARD_BYTES or len(groups[-1]) == SHARD_FILES:
+        if not groups or size + file.size > SHARD_BYTES or len(groups[-1]) == GROUP_FILES:
             groups.append([])
             size = 0
         groups[-1].append(file)

@@ -51,12 +51,12 @@ class BadRecord:
 
 @dataclass
 class Chunk:
-    """Neighbouring records in one buffer: record i is ``buffer[starts[i] : starts[i] + lengths[i]]``.
+    """Neighbouring records in one buffer: record i is ``buffer[starts[i] : starts[i] + lengths[i]]`` of ``paths[i]``.
 
-    ``SLACK`` more bytes follow the last record's checksum. The buffer is overwritten when the next chunk is read.
+    ``SLACK`` more bytes follow the last record. The buffer is overwritten when the next chunk is read.
     """
 
-    path: str
+    paths: list[str]
     buffer: NDArray[np.uint8]
     starts: list[int]
     lengths: list[int]
@@ -154,7 +154,7 @@ class _Framing:
 
     def _scan(self, chunk_records: int) -> Chunk:
         """The whole records in the window from ``position`` on, up to a lost framing."""
-        chunk = Chunk(self.path, self.buffer, [], [], [], [])
+        chunk = Chunk([], self.buffer, [], [], [], [])
         view = self.buffer.data
         position, filled = self.position, self.filled
         while len(chunk.starts) < chunk_records and position + _HEADER.size <= filled:
@@ -183,6 +183,7 @@ class _Framing:
             position = end + _FOOTER.size
             self.position = position
             self.index += 1
+        chunk.paths = [self.path] * len(chunk.starts)
         return chunk
 
     def _refill(self) -> bool:

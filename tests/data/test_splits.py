@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dmlray.data.manifest import SourceFile
-from dmlray.data.plan import SHARD_BYTES, SHARD_FILES, is_shard_name, pack, plan_conversion
+from dmlray.data.plan import SHARD_BYTES, GROUP_FILES, is_shard_name, pack, plan_conversion
 from dmlray.data.splits import assign, parse_rule
 from dmlray.errors import UsageError
 from tests.data.videos import FRAME
@@ -107,8 +107,8 @@ def test_packing_keeps_order_and_every_file(sizes: list[int]) -> None:
 
 def test_thousands_of_tiny_files_share_a_few_shards() -> None:
     plan = plan_conversion(FRAME, {"train": files([str(number) for number in range(4000)])})
-    assert [len(shard.files) for shard in plan.of_split("train")] == [SHARD_FILES] * 4
-    assert [shard.name for shard in plan.shards][:2] == ["shard-00000", "shard-00001"]
+    assert [len(group.files) for group in plan.of_split("train")] == [GROUP_FILES] * 4
+    assert [group.name for group in plan.groups][:2] == ["shard-00000", "shard-00001"]
 
 
 def test_knows_shards_by_name() -> None:
