@@ -9,13 +9,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dmlray.config import FramesConfig
-from dmlray.data.blocks import Block
 from dmlray.data.buffers import Buffers
 from dmlray.data.dataset import Dataset
 from dmlray.data.frames import FrameChoice, choose_frames
+from dmlray.data.gather import Videos
 from dmlray.data.schema import Modality
 from dmlray.data.shuffle import epoch_order, video_draws
 from dmlray.errors import ConfigError
+
+_VIDEOS_TOGETHER = 2048  # whose ids and labels are read at once; the first batch comes alone, to come soon
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,12 @@ class Batch:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def part(self, first: int, last: int) -> "Batch":
+        """Videos ``first`` to ``last`` - 1 of these, over the same memory."""
+        cut = slice(first, last)
+        features = {name: tensor[cut] for name, tensor in self.features.items()}
+        return Batch(features, self.mask[cut], _trim(self.labels[cut]), self.ids[cut], self.indices[cut])
 
     def to(self, device: torch.device | str) -> "Batch":
         """The same batch with its tensors on ``device``."""
@@ -78,42 +86,46 @@ class Batches:
             raise ValueError(f"no rank {rank} of {world_size}, or no start {start} in {len(self._dataset)} videos")
         size = len(self._dataset)
         order = epoch_order(size, self._seed, epoch) if self._shuffle else np.arange(size)
-        for first in range(start, size, self._batch_size):
-            yield self._gather(order[first : first + self._batch_size][rank::world_size], epoch)
+        firsts, together = list(range(start, size, self._batch_size)), 1
+        while firsts:
+            now, firsts = firsts[:together], firsts[together:]
+            yield from self._read([order[n : n + self._batch_size][rank::world_size] for n in now], epoch)
+            together = min(2 * together, max(1, _VIDEOS_TOGETHER // self._batch_size))
 
-    def _gather(self, indices: NDArray[np.int64], epoch: int) -> Batch:
-        places = self._dataset.locate(indices)
-        lengths = np.array([block.length(row) for block, row in places], np.int64)
+    def _read(self, parts: list[NDArray[np.int64]], epoch: int) -> Iterator[Batch]:
+        """Batches of the videos in each of ``parts``. Single vectors are copied for all of them at once."""
+        videos, last = Videos.read(self._dataset, np.concatenate(parts)), 0
+        together = self._batch(videos, epoch) if self._dataset.schema.level == "video" else None
+        for part in parts:
+            first, last = last, last + len(part)
+            yield together.part(first, last) if together else self._batch(videos.part(first, last), epoch)
+
+    def _batch(self, videos: Videos, epoch: int) -> Batch:
         choice = choose_frames(
             self._frames,
-            lengths,
+            videos.lengths,
             self._dataset.schema.max_frames,
-            lambda columns: video_draws(indices, self._seed, epoch, columns),
+            lambda columns: video_draws(videos.indices, self._seed, epoch, columns),
         )
         steps = np.arange(choice.positions.shape[1])
         return Batch(
-            {modality.name: self._copy(places, choice, modality) for modality in self._modalities},
+            {modality.name: self._copy(videos, choice, modality) for modality in self._modalities},
             torch.from_numpy(steps < choice.counts[:, None]),
-            torch.from_numpy(_pad_labels([block.labels.list_of(row) for block, row in places])),
-            [block.ids[row].as_py() for block, row in places],
-            indices,
+            _trim(torch.from_numpy(videos.labels)),
+            videos.ids,
+            videos.indices,
         )
 
-    def _copy(self, places: list[tuple[Block, int]], choice: FrameChoice, modality: Modality) -> Tensor:
+    def _copy(self, videos: Videos, choice: FrameChoice, modality: Modality) -> Tensor:
         """The chosen frames of one modality, (B, T, D)."""
-        target = self._buffers.take((*choice.positions.shape, modality.width), modality.dtype)
-        longest = target.shape[1]
-        firsts, counts = choice.positions[:, 0].tolist(), choice.counts.tolist()
-        for video, ((block, row), first, count) in enumerate(zip(places, firsts, counts, strict=True)):
-            frames, start = block.features[modality.name], block.frame_offsets[row]
-            if choice.is_run:
-                target[video, :count] = frames[start + first : start + first + count]
-            else:  # with mode="raise" take would go through a buffer of its own
-                positions = choice.positions[video, :count] + start
-                frames.take(positions, axis=0, out=target[video, :count], mode="clip")
-            if count < longest:
-                target[video, count:] = 0
-        return torch.from_numpy(target)
+        target = self._buffers.take((*choice.positions.shape, modality.width), getattr(torch, modality.dtype))
+        videos.copy_frames(choice, modality, target)
+        return target
+
+
+def _trim(labels: Tensor) -> Tensor:
+    """Labels (B, L) without the columns that are padding in every row."""
+    return labels[:, : int((labels >= 0).sum(dim=1).amax()) if labels.numel() else 0]
 
 
 def _pick(available: tuple[Modality, ...], names: tuple[str, ...] | None) -> tuple[Modality, ...]:
@@ -123,11 +135,3 @@ def _pick(available: tuple[Modality, ...], names: tuple[str, ...] | None) -> tup
     if not names or not set(names) <= set(by_name):
         raise ConfigError("modalities", list(names), f"some of the data's: {', '.join(by_name)}")
     return tuple(by_name[name] for name in names)
-
-
-def _pad_labels(lists: list[NDArray[np.int64]]) -> NDArray[np.int64]:
-    """Lists as rows (B, L), padded with -1."""
-    labels = np.full((len(lists), max(map(len, lists), default=0)), -1, np.int64)
-    for row, values in zip(labels, lists, strict=True):
-        row[: len(values)] = values
-    return labels

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -16,23 +17,54 @@ from dmlray.errors import StorageError
 
 @dataclass(frozen=True)
 class Block:
-    """The videos of one record batch, as views of the map.
+    """The videos of one record batch, as views of the map: its memory does not grow with the number of videos.
 
-    Frames of video ``row`` are ``features[modality][frame_offsets[row] : frame_offsets[row + 1]]``, (T, D); a
-    video-level vector is a video of one frame.
+    Frames of video ``row`` are ``features[modality][frame_offsets[row] : frame_offsets[row + 1]]``, (T, D);
+    ``frame_offsets`` is None for video-level, where that is row ``row``.
     """
 
     ids: pa.StringArray
-    labels: Ragged
-    frame_offsets: list[int]  # Python's own integers: indexing an array costs as much as copying a short video
+    label_offsets: NDArray[np.int32]
+    label_values: NDArray[np.int64]
+    frame_offsets: NDArray[np.int32] | None
     features: dict[str, NDArray[np.generic]]
 
     def __len__(self) -> int:
-        return len(self.frame_offsets) - 1
+        return len(self.ids)
 
-    def length(self, row: int) -> int:
-        """Number of frames of video ``row``."""
-        return self.frame_offsets[row + 1] - self.frame_offsets[row]
+    @property
+    def labels(self) -> Ragged:
+        """Labels of every video."""
+        return Ragged(self.label_offsets.astype(np.int64), self.label_values)
+
+    def frames(self, row: int) -> slice:
+        """The rows of ``features`` that hold video ``row``."""
+        if self.frame_offsets is None:
+            return slice(row, row + 1)
+        return slice(int(self.frame_offsets[row]), int(self.frame_offsets[row + 1]))
+
+    def addresses(self) -> "BlockAddresses":
+        """Where the columns begin in memory, as long as this block lives."""
+        _, id_offsets, id_bytes = self.ids.buffers()
+        return BlockAddresses(
+            id_offsets=_start(id_offsets),
+            id_bytes=_start(id_bytes),
+            label_offsets=_address(self.label_offsets),
+            label_values=_address(self.label_values),
+            frame_offsets=0 if self.frame_offsets is None else _address(self.frame_offsets),
+            features=tuple(_address(frames) for frames in self.features.values()),
+        )
+
+
+class BlockAddresses(NamedTuple):
+    """Addresses of a block's columns, 0 for none; ``features`` in the order of the schema's modalities."""
+
+    id_offsets: int
+    id_bytes: int
+    label_offsets: int
+    label_values: int
+    frame_offsets: int
+    features: tuple[int, ...]
 
 
 def map_shard(folder: Path, shard: ShardRecord, schema: Schema) -> list[Block]:
@@ -67,12 +99,13 @@ def _block(path: Path, batch: pa.RecordBatch, schema: Schema) -> Block:
         raise StorageError(path, "has empty cells where none can be")
     labels = batch.column("labels")
     columns = [batch.column(modality.name) for modality in schema.modalities]
-    offsets = [_frame_offsets(column, len(batch)) for column in columns]
-    if any(other != offsets[0] for other in offsets[1:]):
+    offsets = [_offsets(column) if isinstance(column, pa.ListArray) else None for column in columns]
+    if any(not np.array_equal(other, offsets[0]) for other in offsets[1:] if other is not None):
         raise StorageError(path, "has modalities with different numbers of frames")
     return Block(
         ids=batch.column("id"),
-        labels=Ragged(labels.offsets.to_numpy().astype(np.int64), labels.values.to_numpy(zero_copy_only=True)),
+        label_offsets=_offsets(labels),
+        label_values=np.frombuffer(labels.values.buffers()[1] or b"", "<i8", len(labels.values)),
         frame_offsets=offsets[0],
         features={
             modality.name: _frames(column, modality)
@@ -81,14 +114,22 @@ def _block(path: Path, batch: pa.RecordBatch, schema: Schema) -> Block:
     )
 
 
-def _frame_offsets(column: pa.Array, videos: int) -> list[int]:
-    if isinstance(column, pa.ListArray):
-        return [int(offset) for offset in np.asarray(column.offsets)]
-    return list(range(videos + 1))
+def _offsets(column: pa.ListArray) -> NDArray[np.int32]:
+    """A view of them; ``to_numpy`` would import pandas, a third of a second."""
+    return np.frombuffer(column.offsets.buffers()[1] or bytes(4), "<i4", len(column) + 1)
 
 
 def _frames(column: pa.Array, modality: Modality) -> NDArray[np.generic]:
     """All frames of a column as one view, (frames, D)."""
     cells = column.values if isinstance(column, pa.ListArray) else column
-    data = np.frombuffer(cells.buffers()[1] or b"", np.dtype(modality.dtype).newbyteorder("<"))
-    return data[: len(cells) * modality.width].reshape(len(cells), modality.width)
+    dtype = np.dtype(modality.dtype).newbyteorder("<")
+    data = np.frombuffer(cells.buffers()[1] or b"", dtype, len(cells) * modality.width)
+    return data.reshape(len(cells), modality.width)
+
+
+def _address(view: NDArray[np.generic]) -> int:
+    return int(view.__array_interface__["data"][0])
+
+
+def _start(buffer: pa.Buffer | None) -> int:
+    return 0 if buffer is None else int(buffer.address)

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from dmlray.data.blocks import Block, map_shard
+from dmlray.data.blocks import Block, BlockAddresses, map_shard
 from dmlray.data.manifest import MANIFEST, Manifest, read_manifest
 from dmlray.data.ragged import Ragged, concatenate
 from dmlray.data.schema import Schema
@@ -28,6 +28,7 @@ class Dataset:
         self._starts = np.cumsum([0, *sizes])  # first video of each block, then the end
         self._first_blocks = np.cumsum([0, *(len(shard.blocks) for shard in manifest.shards)])  # of each shard
         self._blocks: list[Block | None] = [None] * len(sizes)
+        self._addresses = np.zeros(len(sizes), _address_table(manifest.contents))
 
     @classmethod
     def open(cls, path: Path) -> "Dataset":
@@ -68,11 +69,23 @@ class Dataset:
 
     def locate(self, indices: NDArray[np.int64]) -> list[tuple[Block, int]]:
         """Block and row of each video. Raises IndexError outside 0 to len - 1, StorageError on a damaged shard."""
+        numbers, rows, _ = self.places(indices)
+        return [(self.block(number), row) for number, row in zip(numbers.tolist(), rows.tolist(), strict=True)]
+
+    def places(self, indices: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.void]]:
+        """Of each of B videos the number of its block, its row there, and the block's addresses (a BlockAddresses).
+
+        Raises as ``locate`` does. The addresses hold as long as this dataset lives.
+        """
         if len(indices) and (indices.min() < 0 or indices.max() >= len(self)):
             raise IndexError(f"videos are numbered 0 to {len(self) - 1}, asked for {indices.min()} to {indices.max()}")
         numbers = np.searchsorted(self._starts, indices, side="right") - 1
-        rows = indices - self._starts[numbers]
-        return [(self._block(number), row) for number, row in zip(numbers.tolist(), rows.tolist(), strict=True)]
+        addresses = self._addresses[numbers]
+        if not addresses["id_offsets"].all():  # the first time in some of these blocks
+            for number in set(numbers.tolist()):
+                self.block(number)
+            addresses = self._addresses[numbers]
+        return numbers, indices - self._starts[numbers], addresses
 
     def verify(self) -> None:
         """Read everything and compare checksums. Raises StorageError naming the first damaged shard."""
@@ -80,18 +93,21 @@ class Dataset:
             if file_crc(self.path / shard.file) != shard.crc32c:
                 raise StorageError(self.path / shard.file, "is damaged: its CRC32C is not the manifest's")
 
-    def _block(self, number: int) -> Block:
+    def block(self, number: int) -> Block:
+        """Block ``number`` of the dataset, mapped. Raises StorageError when its shard is damaged."""
         block = self._blocks[number]
         if block is None:
             shard = int(np.searchsorted(self._first_blocks, number, side="right")) - 1
             first = int(self._first_blocks[shard])
             mapped = map_shard(self.path, self.manifest.shards[shard], self.schema)
             self._blocks[first : first + len(mapped)] = mapped
+            for offset, one in enumerate(mapped):
+                self._addresses[first + offset] = one.addresses()
             block = mapped[number - first]
         return block
 
     def _all_blocks(self) -> Iterator[Block]:
-        return (self._block(number) for number in range(len(self._blocks)))
+        return (self.block(number) for number in range(len(self._blocks)))
 
 
 def open_splits(path: Path) -> dict[str, Dataset]:
@@ -108,6 +124,12 @@ def open_splits(path: Path) -> dict[str, Dataset]:
         if dataset.schema != found["train"].schema:
             raise StorageError(path / split / MANIFEST, "has another schema than the train split")
     return found
+
+
+def _address_table(schema: Schema) -> list[tuple[str, type, tuple[int, ...]]]:
+    """A NumPy record like BlockAddresses."""
+    shapes = {"features": (len(schema.modalities),)}
+    return [(name, np.int64, shapes.get(name, ())) for name in BlockAddresses._fields]
 
 
 def _check_shape(path: Path, size: int) -> None:
