@@ -116,14 +116,26 @@ class Columns:
     def block(self, kept: Flags) -> VideoBlock:
         """The videos where ``kept`` (N,) is True, copied."""
         values, counts = self._all_labels(kept)
-        lanes = np.flatnonzero(kept).tolist()
         features: dict[str, Matrix] = {name: _rows(column, kept) for name, column in self._vectors.items()}
         offsets = None
-        for name, rows in self._rows.items():
-            chosen = [rows[lane] for lane in lanes]
+        for name, chosen in self.frames(kept).items():
             offsets = _offsets(np.array([len(video) for video in chosen], np.int64))
-            features[name] = np.concatenate(chosen) if chosen else rows[0][:0]
-        return VideoBlock([self._ids[lane] for lane in lanes], _offsets(counts), values, features, offsets)
+            features[name] = np.concatenate(chosen) if chosen else self._rows[name][0][:0]
+        return VideoBlock(self.ids(kept), _offsets(counts), values, features, offsets)
+
+    def ids(self, kept: Flags) -> list[str]:
+        """Of the videos where ``kept``."""
+        return [self._ids[lane] for lane in np.flatnonzero(kept).tolist()]
+
+    def labels(self, kept: Flags) -> list[Ints]:
+        """Of the videos where ``kept``."""
+        values, counts = self._all_labels(kept)
+        return np.split(values, np.cumsum(counts)[:-1]) if len(counts) else []
+
+    def frames(self, kept: Flags) -> dict[str, list[Bytes]]:
+        """By modality name, a view (T, D) of each video's frames where ``kept``; none for a video-level schema."""
+        lanes = np.flatnonzero(kept).tolist()
+        return {name: [rows[lane] for lane in lanes] for name, rows in self._rows.items()}
 
     def _all_labels(self, kept: Flags) -> tuple[Ints, Ints]:
         counts = self._label_counts.copy()

@@ -12,9 +12,12 @@ from dmlray.data.pool import pool_chunks
 from dmlray.data.schema import Schema
 from dmlray.data.tfrecord import BadRecord, Chunk, OnBad, read_chunks
 from dmlray.data.video import decode_video
+from dmlray.data.wire import Flags
 from dmlray.errors import DataError
 
-__all__ = ["BadRecord", "VideoBlock", "read_files", "read_videos"]
+__all__ = ["BadRecord", "VideoBlock", "read_columns", "read_files", "read_videos"]
+
+MAX_VIDEO_BYTES = 32 << 20  # YouTube-8M's frames of eight hours
 
 
 def read_videos(
@@ -52,15 +55,31 @@ def read_files(
     Tiny shards share blocks, which makes reading them up to ten times as fast. A block whose records were all bad is
     given too, so that a caller of ``on_bad`` can act in between.
     """
-    files = (read_chunks(path, filesystem=filesystem, chunk_records=block_videos, on_bad=on_bad) for path in paths)
+    for columns, kept, chunk in read_columns(paths, schema, filesystem, block_videos, on_bad):
+        yield columns.block(kept), [chunk.paths[lane] for lane in np.flatnonzero(kept).tolist()]
+
+
+def read_columns(
+    paths: Sequence[str], schema: Schema, filesystem: FileSystem | None, block_videos: int, on_bad: OnBad | None
+) -> Iterator[tuple[Columns, Flags, Chunk]]:
+    """What ``read_files`` copies: columns over a chunk's buffer, valid until the next, and which records are videos."""
+    files = (
+        read_chunks(
+            path,
+            filesystem=filesystem,
+            max_record_bytes=MAX_VIDEO_BYTES,
+            chunk_records=block_videos,
+            on_bad=on_bad,
+        )
+        for path in paths
+    )
     for chunk in pool_chunks(chain.from_iterable(files), block_videos):
-        block, kept = _block(chunk, schema, on_bad)
-        yield block, [chunk.paths[lane] for lane in kept]
+        columns = Columns(chunk, schema)
+        yield columns, _complete(columns, chunk, schema, on_bad), chunk
 
 
-def _block(chunk: Chunk, schema: Schema, on_bad: OnBad | None) -> tuple[VideoBlock, list[int]]:
-    """The chunk's videos, and which of its records they are."""
-    columns = Columns(chunk, schema)
+def _complete(columns: Columns, chunk: Chunk, schema: Schema, on_bad: OnBad | None) -> Flags:
+    """Decode one by one what is not of the plain shape; which records are videos in the end."""
     kept = columns.ok.copy()
     for lane in np.flatnonzero(~columns.ok).tolist():
         try:
@@ -71,4 +90,4 @@ def _block(chunk: Chunk, schema: Schema, on_bad: OnBad | None) -> tuple[VideoBlo
             if on_bad is None:
                 raise DataError(path, problem, index, offset) from error
             on_bad(BadRecord(path, index, offset, problem, bytes(chunk.data(lane))))
-    return columns.block(kept), np.flatnonzero(kept).tolist()
+    return kept

@@ -19,6 +19,7 @@ BYTES_LIST, FLOAT_LIST, INT64_LIST = 0x0A, 0x12, 0x1A
 _FIRST, _SECOND = 0x0A, 0x12  # tags of length-delimited fields 1 and 2
 _MAX_ENTRIES = 32
 _MAX_VARINT = 4  # bytes
+_WORD = 8
 MAX_INT = (1 << 7 * _MAX_VARINT) - 1  # the largest that is read here
 
 
@@ -147,13 +148,24 @@ class Window:
 
     def frames(self, start: int, end: int, width: int) -> Bytes | None:
         """A FeatureList of one string of ``width`` bytes per frame as a view (T, width); None if it is not that."""
-        header = frame_header(width)
-        period = len(header) + width
-        count, rest = divmod(end - start, period)
-        if rest:
+        size = len(frame_header(width))
+        count, rest = divmod(end - start, size + width)
+        if rest or not self._all_headers(start, count, width):
             return None
-        rows = self.bytes[start:end].reshape(count, period)
-        return rows[:, len(header) :] if (rows[:, : len(header)] == header).all() else None
+        return self.bytes[start:end].reshape(count, size + width)[:, size:]
+
+    def _all_headers(self, start: int, count: int, width: int) -> bool:
+        """Whether each of ``count`` frames from ``start`` on begins as it must, compared eight bytes at a time."""
+        header = frame_header(width)
+        size = len(header)
+        if size < _WORD:
+            rows = self.bytes[start : start + count * (size + width)].reshape(count, size + width)
+            return bool((rows[:, :size] == header).all())
+        for offset in {*range(0, size - _WORD, _WORD), size - _WORD}:
+            words = np.ndarray((count,), "<u8", self.bytes, start + offset, (size + width,))
+            if words.tobytes() != header[offset : offset + _WORD].tobytes() * count:
+                return False
+        return True
 
 
 @cache
