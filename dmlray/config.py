@@ -121,4 +121,5 @@ class TrialConfig(Config):
     head: Head = LogisticHead()
     optimizer: Optimizer = AdamConfig()
     batch_size: PositiveInt = 128
+    bucketing: bool = False  # batches of videos of like lengths: less padding, less variety within a batch
     epochs: PositiveInt = 5

@@ -1,6 +1,6 @@
 """Batches for training: padded frames, mask and labels, gathered from the memory map into reused memory."""
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,10 +11,11 @@ from torch import Tensor
 from dmlray.config import FramesConfig
 from dmlray.data.buffers import Buffers
 from dmlray.data.dataset import Dataset
-from dmlray.data.frames import FrameChoice, choose_frames
-from dmlray.data.gather import Videos
+from dmlray.data.frames import FrameChoice, choose_frames, chosen_counts
+from dmlray.data.gather import Videos, frame_counts
+from dmlray.data.order import Bucketing, EpochOrder
 from dmlray.data.schema import Modality
-from dmlray.data.shuffle import epoch_order, video_draws
+from dmlray.data.shuffle import video_draws
 from dmlray.errors import ConfigError
 
 _VIDEOS_TOGETHER = 2048  # whose ids and labels are read at once; the first batch comes alone, to come soon
@@ -44,6 +45,11 @@ class Batch:
         features = {name: tensor[cut] for name, tensor in self.features.items()}
         return Batch(features, self.mask[cut], _trim(self.labels[cut]), self.ids[cut], self.indices[cut])
 
+    def pinned(self) -> "Batch":
+        """The same batch in page-locked memory, from which copies to a GPU run beside its work."""
+        features = {name: tensor.pin_memory() for name, tensor in self.features.items()}
+        return Batch(features, self.mask.pin_memory(), self.labels.pin_memory(), self.ids, self.indices)
+
     def to(self, device: torch.device | str) -> "Batch":
         """The same batch with its tensors on ``device``."""
         features = {name: tensor.to(device, non_blocking=True) for name, tensor in self.features.items()}
@@ -55,7 +61,8 @@ class Batches:
     """Batches of a dataset, the same for any number of workers.
 
     ``batch_size`` videos are one step of all workers together. ``modalities`` None means all. Frames are chosen from
-    the first ``schema.max_frames`` of a video. Everything random comes from ``seed`` and the epoch.
+    the first ``schema.max_frames`` of a video. Everything random comes from ``seed`` and the epoch. ``bucketing`` makes
+    batches of like lengths, which hold less padding; ``pinned`` puts frames where a GPU can fetch them by itself.
     """
 
     def __init__(
@@ -67,16 +74,19 @@ class Batches:
         modalities: tuple[str, ...] | None,
         seed: int,
         shuffle: bool,
+        bucketing: bool = False,
+        pinned: bool = False,
     ) -> None:
         self._dataset, self._batch_size, self._frames = dataset, batch_size, frames
         self._modalities = _pick(dataset.schema.modalities, modalities)
         self._seed, self._shuffle = seed, shuffle
-        self._buffers = Buffers()
+        self._bucketing = Bucketing(self._lengths, batch_size) if bucketing else None
+        self._pinned, self._buffers = pinned, Buffers(pinned)
 
     def __len__(self) -> int:
         return -(-len(self._dataset) // self._batch_size)
 
-    def epoch(self, epoch: int, start: int = 0, rank: int = 0, world_size: int = 1) -> Iterator[Batch]:
+    def epoch(self, epoch: int, start: int = 0, rank: int = 0, world_size: int = 1) -> Generator[Batch, None, None]:
         """Every video from position ``start`` of the epoch's order on, exactly once over all ranks.
 
         ``start`` is the number of videos that this epoch has consumed so far, by all workers. Every rank gets the same
@@ -85,11 +95,11 @@ class Batches:
         if not 0 <= rank < world_size or not 0 <= start <= len(self._dataset):
             raise ValueError(f"no rank {rank} of {world_size}, or no start {start} in {len(self._dataset)} videos")
         size = len(self._dataset)
-        order = epoch_order(size, self._seed, epoch) if self._shuffle else np.arange(size)
+        order = EpochOrder(size, self._seed, epoch, shuffle=self._shuffle, bucketing=self._bucketing)
         firsts, together = list(range(start, size, self._batch_size)), 1
         while firsts:
             now, firsts = firsts[:together], firsts[together:]
-            yield from self._read([order[n : n + self._batch_size][rank::world_size] for n in now], epoch)
+            yield from self._read([order.part(n, n + self._batch_size)[rank::world_size] for n in now], epoch)
             together = min(2 * together, max(1, _VIDEOS_TOGETHER // self._batch_size))
 
     def _read(self, parts: list[NDArray[np.int64]], epoch: int) -> Iterator[Batch]:
@@ -98,7 +108,8 @@ class Batches:
         together = self._batch(videos, epoch) if self._dataset.schema.level == "video" else None
         for part in parts:
             first, last = last, last + len(part)
-            yield together.part(first, last) if together else self._batch(videos.part(first, last), epoch)
+            batch = self._batch(videos.part(first, last), epoch) if together is None else together.part(first, last)
+            yield batch.pinned() if self._pinned else batch
 
     def _batch(self, videos: Videos, epoch: int) -> Batch:
         choice = choose_frames(
@@ -115,6 +126,9 @@ class Batches:
             videos.ids,
             videos.indices,
         )
+
+    def _lengths(self, indices: NDArray[np.int64]) -> NDArray[np.int64]:
+        return chosen_counts(self._frames, frame_counts(self._dataset, indices), self._dataset.schema.max_frames)
 
     def _copy(self, videos: Videos, choice: FrameChoice, modality: Modality) -> Tensor:
         """The chosen frames of one modality, (B, T, D)."""

@@ -100,7 +100,8 @@ def _block(path: Path, batch: pa.RecordBatch, schema: Schema) -> Block:
     labels = batch.column("labels")
     columns = [batch.column(modality.name) for modality in schema.modalities]
     offsets = [_offsets(column) if isinstance(column, pa.ListArray) else None for column in columns]
-    if any(not np.array_equal(other, offsets[0]) for other in offsets[1:] if other is not None):
+    counted = [one for one in offsets if one is not None]
+    if any(not np.array_equal(other, counted[0]) for other in counted[1:]):
         raise StorageError(path, "has modalities with different numbers of frames")
     return Block(
         ids=batch.column("id"),

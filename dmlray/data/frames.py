@@ -30,11 +30,16 @@ class FrameChoice:
 def choose_frames(config: FramesConfig, lengths: NDArray[np.int64], max_frames: int, draw: Draw) -> FrameChoice:
     """Choose frames of B videos with ``lengths`` (B,) frames each; ``draw`` is asked only by random selections."""
     available = np.minimum(lengths, max_frames)
-    counts = available if config.count is None else np.minimum(available, config.count)
+    counts = chosen_counts(config, lengths, max_frames)
     steps = np.arange(counts.max(initial=1))  # (T,)
     positions = _SELECTIONS[config.select](available[:, None], counts[:, None], steps, draw)  # (B, T)
     positions = np.where(steps < counts[:, None], positions, 0)
     return FrameChoice(counts, positions, is_run=config.select in {"all", "first", "window"})
+
+
+def chosen_counts(config: FramesConfig, lengths: NDArray[np.int64], max_frames: int) -> NDArray[np.int64]:
+    """How many frames will be chosen of videos with ``lengths`` (B,) frames."""
+    return np.minimum(lengths, min(max_frames, config.count or max_frames))
 
 
 # Each selection takes available (B, 1), counts (B, 1), steps (T,) and gives positions (B, T), any value beyond counts.

@@ -17,6 +17,19 @@ def epoch_order(videos: int, seed: int, epoch: int) -> NDArray[np.int64]:
     return np.random.default_rng(derive_seed(seed, "order", epoch)).permutation(videos)
 
 
+def bucketed(lengths: NDArray[np.int64], batch_size: int, seed: int, epoch: int, window: int) -> NDArray[np.int64]:
+    """An order of ``lengths`` (N,), frames of the videos of one window, that makes batches of like lengths.
+
+    Videos stand by length, ties as they came, and the full batches among them in random order, so that training does
+    not go from short to long; a batch that is not full stays last. ``window`` is the window's number.
+    """
+    by_length = np.argsort(lengths, kind="stable")
+    full = len(lengths) // batch_size
+    batches = np.random.default_rng(derive_seed(seed, "buckets", epoch, window)).permutation(full)
+    whole = by_length[: full * batch_size].reshape(full, batch_size)[batches].reshape(-1)
+    return np.concatenate([whole, by_length[full * batch_size :]])
+
+
 def video_draws(indices: NDArray[np.int64], seed: int, epoch: int, columns: int) -> NDArray[np.float64]:
     """Uniform draws in [0, 1), (B, columns): row b depends on ``indices[b]``, not on the other videos.
 

@@ -139,7 +139,7 @@ def _parse(path: Path, payload: bytes) -> tuple[dict[str, Tensor], _Header]:
     try:
         tensors = safetensors.torch.load(payload)
     except (SafetensorError, ValueError) as error:
-        if payload.startswith(_PICKLES):
+        if payload.startswith(_PICKLES) and payload[3:8].strip(b"\0"):  # not a header's length, which is below 16 MB
             raise StorageError(path, "a pickle, which is never opened, where a safetensors file should be") from error
         raise StorageError(path, f"truncated, or not a safetensors file ({error})") from error
     size = int.from_bytes(payload[:8], "little")  # safetensors: header's length, header as JSON, tensors

@@ -1,5 +1,6 @@
 """A split through the model: its measures, and the best predictions of every video for the ensemble."""
 
+from contextlib import closing
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,8 +40,8 @@ def evaluate(model: nn.Module, batches: BatchSource, classes: int, device: torch
     evaluation = Evaluation(classes, keep=TOP)
     store = _Store()
     model.eval()
-    with torch.inference_mode():
-        for batch in batches.epoch(0):
+    with torch.inference_mode(), closing(batches.epoch(0)) as epoch:
+        for batch in epoch:
             batch = batch.to(device)
             output = model(batch.features, batch.mask)
             loss = float(cross_entropy(output.logits, batch.labels) + output.penalty)

@@ -5,8 +5,8 @@ goes on exactly as if it had never stopped: on CPU the same losses and, bit for 
 """
 
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Generator, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -28,7 +28,7 @@ _GPU_LOOK_STEPS = 50  # how often a GPU's losses are looked at: each look waits 
 class BatchSource(Protocol):
     """Where batches come from, such as `data.batch.Batches`: the same for the same ``epoch`` (from 0)."""
 
-    def epoch(self, epoch: int) -> Iterator[Batch]:
+    def epoch(self, epoch: int) -> Generator[Batch, None, None]:
         """Each video of the epoch once."""
 
 
@@ -88,8 +88,12 @@ def _train_epoch(training: Training, batches: BatchSource) -> EpochStats:
     losses, waits = _Losses(training.device, number), _Waits()
     training.model.train()
     seed = derive_seed(training.seed, "epoch", training.epoch)
-    with seeded(seed, training.device), device_memory_watched(number):
-        for batch in waits.over(batches.epoch(training.epoch)):
+    with (
+        seeded(seed, training.device),
+        device_memory_watched(number),
+        closing(batches.epoch(training.epoch)) as epoch,
+    ):
+        for batch in waits.over(epoch):
             losses.add(_train_step(training, batch), len(batch))
             training.videos += len(batch)
         mean = losses.mean()
@@ -146,11 +150,10 @@ class _Waits:
     def __init__(self) -> None:
         self.seconds = 0.0
 
-    def over(self, items: Iterable[Batch]) -> Iterator[Batch]:
-        iterator = iter(items)
+    def over(self, items: Iterator[Batch]) -> Iterator[Batch]:
         while True:
             started = time.perf_counter()
-            item = next(iterator, None)
+            item = next(items, None)
             self.seconds += time.perf_counter() - started
             if item is None:
                 return

@@ -9,6 +9,7 @@ from dmlray.atomic import write_text
 from dmlray.data.batch import Batches
 from dmlray.data.dataset import open_splits
 from dmlray.data.predictions import load_predictions, save_predictions
+from dmlray.data.prefetch import Prefetched
 from dmlray.errors import ConfigError, DataError, MissingInputError, StorageError, TrainingError
 from dmlray.model.build import build_model
 from dmlray.seeding import derive_seed
@@ -22,7 +23,7 @@ from dmlray.train.checkpoint import (
 )
 from dmlray.train.evaluate import SplitResult, evaluate
 from dmlray.train.log import TrialLog
-from dmlray.train.loop import EpochStats, Training, device_memory_watched, train_epochs
+from dmlray.train.loop import BatchSource, EpochStats, Training, device_memory_watched, train_epochs
 from dmlray.train.optim import build_optimizer
 from dmlray.train.resume import ResumePoint, checkpoint_name, find_resume_point, prune_checkpoints
 from dmlray.train.task import EpochReport, TrialOutcome, TrialTask
@@ -154,17 +155,22 @@ class _Trial:
         meta["data"] = self._splits[split].fingerprint
         save_predictions(task.directory / PREDICTIONS[split], replace(result.predictions, meta=meta))
 
-    def _batches(self, split: str) -> Batches:
+    def _batches(self, split: str) -> BatchSource:
+        """A GPU's batches are made ready beside its work; on a CPU that work would only be in the way of training."""
         config, training = self._config, split == "train"
         seed = derive_seed(self._task.seed, "order" if training else "evaluation frames")
-        return Batches(
+        on_gpu = self._device.type == "cuda"
+        batches = Batches(
             self._splits[split],
             config.batch_size,
             frames=config.frames,
             modalities=config.modalities,
             seed=seed,
             shuffle=training,
+            bucketing=config.bucketing,
+            pinned=on_gpu,
         )
+        return Prefetched(batches) if on_gpu else batches
 
     def _known_best(self) -> Best:
         assert self._best is not None, "an epoch has been finished"

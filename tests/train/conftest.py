@@ -1,7 +1,7 @@
 """A dataset in memory and a small model with dropout, to train in the loop; and whole trials over Arrow shards."""
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -52,7 +52,7 @@ class MemoryBatches:
         self.labels[::5, 1] = -1
         self.size, self.shuffle = size, shuffle
 
-    def epoch(self, epoch: int) -> Iterator[Batch]:
+    def epoch(self, epoch: int) -> Generator[Batch, None, None]:
         videos = len(self.labels)
         order = np.random.default_rng(epoch).permutation(videos) if self.shuffle else np.arange(videos)
         for first in range(0, videos, self.size):

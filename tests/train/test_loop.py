@@ -1,6 +1,6 @@
 """The laws of the loop: it learns, it is deterministic, and it resumes exactly."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -93,8 +93,8 @@ def raise_out_of_memory(*_: object) -> None:
 
 def test_nothing_to_train_on(start: Start) -> None:
     class Empty:
-        def epoch(self, epoch: int) -> Iterator[Any]:
-            return iter(())
+        def epoch(self, epoch: int) -> Generator[Any, None, None]:
+            yield from ()
 
     with pytest.raises(TrainingError, match="no video"):
         next(train_epochs(start(), Empty()))
