@@ -64,7 +64,7 @@ def search(
     if data is None or space is None or name is None:
         raise UsageError("a new sweep needs --data, --space and --name (or --resume NAME)")
 
-    from dmlray.sweep.session import create_sweep, new_config
+    from dmlray.sweep.session import create_sweep, discarded_unless_started, new_config
     from dmlray.sweep.space import load_space
     from dmlray.tracking import default_uri
 
@@ -72,7 +72,9 @@ def search(
     config = new_config(
         name, data, loaded, trials, seed or 0, sampler or "tpe", resources, tracking_uri or default_uri(results)
     )
-    _run(create_sweep(results, config, loaded), config, address)
+    folder = create_sweep(results, config, loaded)
+    with discarded_unless_started(folder):
+        _run(folder, config, address)
 
 
 def _override(text: str) -> tuple[str, str]:
@@ -92,7 +94,7 @@ def _run(folder: "SweepFolder", config: "SweepConfig", address: str | None) -> N
     from dmlray.cluster import ray_cluster
     from dmlray.sweep.director import Change
     from dmlray.sweep.mirror import SweepMirror
-    from dmlray.sweep.session import discarded_unless_started, run_sweep
+    from dmlray.sweep.session import run_sweep
     from dmlray.sweep.study import Study
     from dmlray.sweep.summary import Summary, summarize
 
@@ -111,7 +113,7 @@ def _run(folder: "SweepFolder", config: "SweepConfig", address: str | None) -> N
     with SweepProgress(console) as progress, SweepMirror(config, list(trials.values()), progress.say) as mirror:
         if not summary().is_over:
             progress.say(f"sweep {config.name}: {config.trials} trials in {folder.path}; starting Ray")
-            with ray_cluster(address), discarded_unless_started(folder, trials):
+            with ray_cluster(address):
                 run_sweep(folder, config, [on_change], progress.say)
     console.print(summary_line(summary()), soft_wrap=True)
     if summary().best is None:

@@ -23,8 +23,9 @@ Listener = Callable[["Change"], None]
 class Change:
     """One thing that happened to a trial, with the trial as the study now has it."""
 
-    what: str  # started, continued, epoch, complete, pruned, failed
+    what: str  # started, continued, epoch, complete, pruned, failed, lost
     trial: TrialRecord
+    cause: str | None = None  # of a loss
 
 
 class StudyDirector:
@@ -94,6 +95,7 @@ class StudyDirector:
             self._tell("failed", self._study.fail(number, "worker_lost", cause))
         else:
             self._left.append(trial)
+            self._tell("lost", trial, cause)
 
     def _on_report(self, number: int, report: EpochReport) -> bool:
         trial = self._study.report(number, report.epoch, report.metrics, report.checkpoint, report.digest)
@@ -115,6 +117,6 @@ class StudyDirector:
     def _asked(self) -> int:
         return sum(trial.reason != "bad_config" for trial in self._study.trials())
 
-    def _tell(self, what: str, trial: TrialRecord) -> None:
+    def _tell(self, what: str, trial: TrialRecord, cause: str | None = None) -> None:
         for listener in self._listeners:
-            listener(Change(what, trial))
+            listener(Change(what, trial, cause))

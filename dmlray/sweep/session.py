@@ -12,12 +12,11 @@ import yaml
 from dmlray.atomic import write_text
 from dmlray.cluster import node_resources
 from dmlray.data.dataset import Dataset, open_splits
-from dmlray.errors import ConfigError, InterruptedSweepError, StorageError, SweepExistsError, UnavailableError
+from dmlray.errors import InterruptedSweepError, StorageError, SweepExistsError, UnavailableError
 from dmlray.model.build import check_buildable
 from dmlray.sweep.director import Listener, StudyDirector
 from dmlray.sweep.lock import hold
 from dmlray.sweep.placement import slots_that_fit
-from dmlray.sweep.records import TrialRecord
 from dmlray.sweep.sampler import SamplerName
 from dmlray.sweep.settings import Resources, SweepConfig, SweepFolder, check_name, save_settings
 from dmlray.sweep.space import Space, load_space
@@ -73,12 +72,14 @@ def create_sweep(results: Path, config: SweepConfig, space: Space) -> SweepFolde
 
 
 @contextmanager
-def discarded_unless_started(folder: SweepFolder, trials: Mapping[int, TrialRecord]) -> Iterator[None]:
-    """A sweep that cannot be run as configured, and of which no trial has begun, does not keep its name."""
+def discarded_unless_started(folder: SweepFolder) -> Iterator[None]:
+    """A new sweep that ends before any trial has begun, for whatever reason, does not keep its name."""
     try:
         yield
-    except ConfigError:
-        if not trials:
+    except BaseException:
+        with closing(Study.open(folder.study, read_only=True)) as study:
+            has_begun = any(trial.attempts for trial in study.trials())
+        if not has_begun:
             shutil.rmtree(folder.path)
         raise
 

@@ -64,3 +64,8 @@ def test_on_a_terminal_a_live_line_stays_below() -> None:
         progress.show(Change("epoch", TRIAL), summarize([TRIAL], wanted=8))
     assert "1 running" in file.getvalue()
     assert "trial   3 epoch" not in file.getvalue(), "epochs move the live line only"
+
+
+def test_a_lost_slot_says_why() -> None:
+    line = event_line(Change("lost", TRIAL, "the actor died"))
+    assert line == "trial   3 lost      its slot died and it will be tried again: the actor died"

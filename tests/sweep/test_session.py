@@ -11,6 +11,7 @@ from dmlray.sweep.lock import hold, is_held
 from dmlray.sweep.session import create_sweep, discarded_unless_started
 from dmlray.sweep.settings import Resources, SweepConfig, SweepFolder, check_name, load_settings, resumed
 from dmlray.sweep.space import Space, load_space
+from dmlray.sweep.study import Study
 
 
 @pytest.fixture
@@ -51,9 +52,19 @@ def test_a_sweep_that_cannot_be_laid_down_leaves_nothing(
 
 def test_a_sweep_of_which_no_trial_began_gives_its_name_back(tmp_path: Path, space: Space) -> None:
     folder = create_sweep(tmp_path, config(), space)
-    with pytest.raises(ConfigError), discarded_unless_started(folder, {}):
+    with pytest.raises(ConfigError), discarded_unless_started(folder):
         raise ConfigError("--gpus-per-trial", 1, "at most the 0 GPUs of the largest node")
     assert not folder.path.exists()
+
+
+def test_a_sweep_that_has_begun_is_kept(tmp_path: Path, space: Space) -> None:
+    folder = create_sweep(tmp_path, config(), space)
+    study = Study.open(folder.study)
+    study.start(study.ask(space).number)
+    study.close()
+    with pytest.raises(KeyboardInterrupt), discarded_unless_started(folder):
+        raise KeyboardInterrupt
+    assert folder.study.is_file()
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "../up", "a/b", "-flag", "a b", "x" * 65])
