@@ -5,8 +5,9 @@ two records is whole as far as the framing can tell; the number of records in th
 """
 
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,8 @@ SLACK = 16  # bytes behind a chunk that wide reads may touch, never mean
 _HEADER = struct.Struct("<QI")
 _FOOTER = struct.Struct("<I")
 _FRAME = _HEADER.size + _FOOTER.size
+_MASK = 0xA282EAD8
+_WRONG_DATA = "the checksum of the record's data is wrong"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +77,12 @@ OnBad = Callable[[BadRecord], None]
 def masked_crc(data: bytes | bytearray | memoryview) -> int:
     """CRC32C, rotated by 15 bits and offset, as TFRecord stores it."""
     crc = crc32c(data)
-    return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
+    return ((crc >> 15 | crc << 17) + _MASK) & 0xFFFFFFFF
+
+
+@lru_cache(1 << 14)
+def _length_crc(length: int) -> int:
+    return masked_crc(length.to_bytes(8, "little"))
 
 
 def read_records(
@@ -153,38 +161,56 @@ class _Framing:
                 return
 
     def _scan(self, chunk_records: int) -> Chunk:
-        """The whole records in the window from ``position`` on, up to a lost framing."""
-        chunk = Chunk([], self.buffer, [], [], [], [])
-        view = self.buffer.data
-        position, filled = self.position, self.filled
-        while len(chunk.starts) < chunk_records and position + _HEADER.size <= filled:
+        """The good records in the window from ``position`` on, up to what makes reading on impossible."""
+        first = self.index
+        starts, lengths = self._walk(chunk_records)
+        kept: Sequence[int] = range(len(starts))
+        wrong = self._wrong_data(starts, lengths)
+        if wrong and self.on_bad is None:
+            kept = range(wrong[0])
+            self.position, self.index = starts[wrong[0]] - _HEADER.size, first + wrong[0]
+            self.problem = f"{_WRONG_DATA}: the file is damaged"
+        elif wrong and self.on_bad is not None:
+            for number in wrong:
+                start, end = starts[number], starts[number] + lengths[number]
+                offset, data = self.base + start - _HEADER.size, bytes(self.buffer.data[start:end])
+                self.on_bad(BadRecord(self.path, first + number, offset, _WRONG_DATA, data, damaged=True))
+            kept = [number for number in kept if number not in wrong]
+        return Chunk(
+            [self.path] * len(kept),
+            self.buffer,
+            [starts[number] for number in kept],
+            [lengths[number] for number in kept],
+            [first + number for number in kept],
+            [self.base + starts[number] - _HEADER.size for number in kept],
+        )
+
+    def _walk(self, most: int) -> tuple[list[int], list[int]]:
+        """Where the data of whole records start, and their lengths; ``position`` and ``index`` come to stand behind."""
+        starts, lengths, lost = list[int](), list[int](), False
+        view, position, filled = self.buffer.data, self.position, self.filled
+        while len(starts) < most and position + _HEADER.size <= filled:
             length, length_crc = _HEADER.unpack_from(view, position)
-            if masked_crc(view[position : position + 8]) != length_crc:
-                self.problem = self._wrong_length()
+            lost = _length_crc(length) != length_crc
+            if lost or position + length + _FRAME > filled:
                 break
-            start = position + _HEADER.size
-            end = start + length
-            if end + _FOOTER.size > filled:
-                break
-            if masked_crc(view[start:end]) == _FOOTER.unpack_from(view, end)[0]:
-                chunk.starts.append(start)
-                chunk.lengths.append(length)
-                chunk.indices.append(self.index)
-                chunk.offsets.append(self.base + position)
-            elif self.on_bad is None:
-                self.problem = "the checksum of the record's data is wrong: the file is damaged"
-                break
-            else:
-                problem = "the checksum of the record's data is wrong"
-                bad = BadRecord(
-                    self.path, self.index, self.base + position, problem, bytes(view[start:end]), damaged=True
-                )
-                self.on_bad(bad)
-            position = end + _FOOTER.size
-            self.position = position
-            self.index += 1
-        chunk.paths = [self.path] * len(chunk.starts)
-        return chunk
+            starts.append(position + _HEADER.size)
+            lengths.append(length)
+            position += length + _FRAME
+        self.position, self.index = position, self.index + len(starts)
+        if lost:
+            self.problem = self._wrong_length()
+        return starts, lengths
+
+    def _wrong_data(self, starts: list[int], lengths: list[int]) -> list[int]:
+        """Which of the records have another checksum than stands behind them."""
+        view = self.buffer.data
+        found = [crc32c(view[start : start + length]) for start, length in zip(starts, lengths, strict=True)]
+        crc = np.array(found, np.uint32)
+        masked = (crc >> 15 | crc << 17) + np.uint32(_MASK)  # uint32 wraps around, as it must
+        words = np.ndarray((len(self.buffer) - 3,), "<u4", self.buffer, strides=(1,))
+        ends = np.array(starts, np.int64) + np.array(lengths, np.int64)
+        return [int(number) for number in np.flatnonzero(masked != words[ends])]
 
     def _refill(self) -> bool:
         """Move what is left to the front and read on. False at the end of the file, with ``problem`` if it is cut."""
