@@ -10,11 +10,37 @@ from numpy.typing import NDArray
 from dmlray.seeding import derive_seed
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+_ROUNDS = 3  # of both halves; four give no better mix
 
 
-def epoch_order(videos: int, seed: int, epoch: int) -> NDArray[np.int64]:
-    """A permutation of ``range(videos)``."""
-    return np.random.default_rng(derive_seed(seed, "order", epoch)).permutation(videos)
+def shuffled(positions: NDArray[np.int64], videos: int, seed: int, epoch: int) -> NDArray[np.int64]:
+    """The videos at ``positions`` (B,) of the epoch's order, a permutation of ``range(videos)``.
+
+    Computed for these positions alone, where a list of five million videos would take 0.1 to 0.3 s before the first
+    batch: a Feistel network permutes a power of two (Luby and Rackoff, 1988), and what falls beyond ``videos`` is
+    permuted again until it does not (Black and Rogaway, 2002, cycle walking).
+    """
+    bits = max(2, (videos - 1).bit_length())
+    keys = np.random.default_rng(derive_seed(seed, "order", epoch)).integers(0, 2**64, (_ROUNDS, 2), np.uint64)
+    values = _permute(positions.astype(np.uint64), bits, keys)
+    while (beyond := np.flatnonzero(values >= videos)).size:
+        values[beyond] = _permute(values[beyond], bits, keys)
+    return values.astype(np.int64)
+
+
+def _permute(values: NDArray[np.uint64], bits: int, keys: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """A permutation of ``range(2**bits)``: each half is changed by what the other hashes to, so each step reverses."""
+    wide, narrow = np.uint64(bits - bits // 2), np.uint64(bits // 2)
+    high, low = values >> narrow, values & ((np.uint64(1) << narrow) - np.uint64(1))
+    for one, other in keys:
+        high ^= _hash(low, one) >> (np.uint64(64) - wide)
+        low ^= _hash(high, other) >> (np.uint64(64) - narrow)
+    return high << narrow | low
+
+
+def _hash(values: NDArray[np.uint64], key: np.uint64) -> NDArray[np.uint64]:
+    product = (values + key) * _GOLDEN
+    return (product ^ (product >> np.uint64(32))) * (key | np.uint64(1))
 
 
 def bucketed(lengths: NDArray[np.int64], batch_size: int, seed: int, epoch: int, window: int) -> NDArray[np.int64]:

@@ -13,6 +13,7 @@ from dmlray.data import order as order_module
 from dmlray.data.batch import Batches
 from dmlray.data.dataset import Dataset
 from dmlray.data.order import Bucketing, EpochOrder
+from dmlray.data.shuffle import shuffled
 from tests.data.videos import FRAME, random_block, write_dataset
 
 MODES = {"plain": (False, False), "shuffled": (True, False), "sorted": (False, True), "bucketed": (True, True)}
@@ -27,6 +28,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
 @pytest.fixture(autouse=True)
 def small_windows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(order_module, "WINDOW_BATCHES", 3)
+    monkeypatch.setattr(order_module, "_WINDOW_VIDEOS", 10)
 
 
 def batches_of(dataset: Dataset, size: int, mode: str, seed: int = 0) -> Batches:
@@ -38,6 +40,32 @@ def batches_of(dataset: Dataset, size: int, mode: str, seed: int = 0) -> Batches
 def padding(batches: Batches, epoch: int = 0) -> float:
     masks = [batch.mask for batch in batches.epoch(epoch)]
     return 1 - sum(int(mask.sum()) for mask in masks) / sum(mask.numel() for mask in masks)
+
+
+@settings(deadline=None)
+@given(videos=st.integers(1, 700), seed=st.integers(0, 99), epoch=st.integers(0, 9))
+def test_shuffling_is_a_permutation_whatever_is_asked_together(videos: int, seed: int, epoch: int) -> None:
+    order = shuffled(np.arange(videos), videos, seed, epoch)
+    assert sorted(order.tolist()) == list(range(videos))
+    backwards = [int(shuffled(np.array([position]), videos, seed, epoch)[0]) for position in range(min(videos, 9))][
+        ::-1
+    ]
+    assert backwards == order[: min(videos, 9)][::-1].tolist()
+
+
+@pytest.mark.parametrize("videos", [24, 64, 100])
+def test_shuffling_prefers_nothing(videos: int) -> None:
+    """Over many epochs every video comes everywhere as often; neighbours stay together only by chance."""
+    epochs = 2000
+    orders = np.array([shuffled(np.arange(videos), videos, 5, epoch) for epoch in range(epochs)])
+    counts = np.zeros((videos, videos))
+    for order in orders:
+        counts[np.arange(videos), order] += 1
+    expected = epochs / videos
+    chi_square = ((counts - expected) ** 2 / expected).sum() / (videos - 1) ** 2
+    assert chi_square == pytest.approx(1, abs=0.2)
+    assert (np.diff(orders) == 1).sum() / epochs == pytest.approx((videos - 1) / videos, abs=0.1)
+    assert len({tuple(order) for order in orders.tolist()}) == epochs
 
 
 @settings(deadline=None)
