@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from dmlray.data.location import Location
+from dmlray.data.location import Location, reached
 from dmlray.data.manifest import SourceFile, SourceRecords
 from dmlray.data.reader import BadRecord, VideoBlock, read_files
 from dmlray.data.schema import Schema
@@ -29,7 +29,8 @@ class Intake:
             block_videos=block_videos,
             on_bad=self._keep if keeps_bad else None,
         )
-        self._ahead = next(self._blocks, None)
+        self._location = location
+        self._ahead = self._next()
 
     @property
     def is_finished(self) -> bool:
@@ -45,7 +46,7 @@ class Intake:
             self._videos.update(paths)
             if len(block):
                 yield block
-            self._ahead = next(self._blocks, None)
+            self._ahead = self._next()
 
     def close_books(self) -> tuple[tuple[SourceRecords, ...], list[tuple[str, BadRecord]]]:
         """What was read since the last closing: an account of each file, and (file name, record) of each bad one."""
@@ -62,6 +63,10 @@ class Intake:
         self._accounted, self._bad_bytes = reached, 0
         self._videos, self._bad = Counter(), []
         return accounts, [(self._files[record.path].name, record) for record in kept]
+
+    def _next(self) -> tuple[VideoBlock, list[str]] | None:
+        with reached(self._location):
+            return next(self._blocks, None)
 
     def _keep(self, record: BadRecord) -> None:
         self._bad.append(record)

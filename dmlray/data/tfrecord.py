@@ -147,6 +147,7 @@ class _Framing:
         self.room = chunk_bytes if source.size is None else min(chunk_bytes, source.size)
         self.buffer = np.empty(SLACK, np.uint8)
         self.base = self.position = self.filled = self.index = 0
+        self.is_drained = False  # the window holds no further whole record
         self.problem: str | None = None  # the framing is lost, or the source
 
     def chunks(self, chunk_records: int) -> Iterator[Chunk]:
@@ -157,7 +158,7 @@ class _Framing:
             if self.problem is not None:
                 self._lose_framing(self.problem)
                 return
-            if len(chunk.starts) < chunk_records and not self._refill():
+            if self.is_drained and not self._refill():
                 return
 
     def _scan(self, chunk_records: int) -> Chunk:
@@ -198,6 +199,7 @@ class _Framing:
             lengths.append(length)
             position += length + _FRAME
         self.position, self.index = position, self.index + len(starts)
+        self.is_drained = len(starts) < most
         if lost:
             self.problem = self._wrong_length()
         return starts, lengths

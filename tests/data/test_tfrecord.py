@@ -203,3 +203,19 @@ def test_nothing_to_read(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "missing", tmp_path / "empty" / "below"):
         with pytest.raises(MissingInputError):
             contents(path)
+
+
+@pytest.mark.parametrize("many", [1, 2, 3, 5])
+def test_bad_records_do_not_shift_chunks(many: int, tmp_path: Path) -> None:
+    records = [bytes([number]) * 9 for number in range(12)]
+    path = Path(write(tmp_path / "a.tfrecord", records))
+    damaged = bytearray(path.read_bytes())
+    wrong = {0, 4, 5, 11}
+    for number in wrong:
+        damaged[number * 25 + 14] ^= 1
+    path.write_bytes(damaged)
+    bad: list[BadRecord] = []
+    chunks = read_chunks(path, chunk_records=many, on_bad=bad.append)
+    found = [bytes(chunk.data(i)) for chunk in chunks for i in range(len(chunk.starts))]
+    assert found == [data for number, data in enumerate(records) if number not in wrong]
+    assert [one.record for one in bad] == sorted(wrong)
