@@ -11,7 +11,7 @@ from typing import Any
 import ray
 from ray import tune
 from ray.train import FailureConfig, RunConfig, ScalingConfig
-from ray.train.torch import TorchTrainer
+from ray.train.torch import TorchConfig, TorchTrainer
 
 from dmlray.errors import UnavailableError
 from dmlray.train.channel import Channel, Event, TrialEnd
@@ -68,6 +68,7 @@ class Slot(tune.Trainable):
         trainer = TorchTrainer(
             serve_trials,
             train_loop_config={"channel": self._channel, "runner": settings.runner},
+            torch_config=TorchConfig(backend="gloo"),  # one worker has nobody to talk to; NCCL needs a whole GPU
             scaling_config=ScalingConfig(num_workers=1, use_gpu=settings.gpus > 0, resources_per_worker=per_worker),
             run_config=RunConfig(
                 name=f"slot-{self.trial_id}",

@@ -49,7 +49,7 @@ def mlflow_runs(folder: Path) -> list[Any]:
 
 @pytest.mark.ray
 @pytest.mark.timeout(600)
-@pytest.mark.filterwarnings("default")  # SQLAlchemy's, of MLflow's migrations
+@pytest.mark.filterwarnings("ignore:The ``noload`` loader")  # SQLAlchemy, of MLflow's models
 def test_from_features_to_an_ensemble(tmp_path: Path) -> None:
     shutil.copy(SPACE, tmp_path / "space.yaml")
     run(tmp_path, "synth", "tf", "--train", 300, "--validation", 120, "--test", 80, "--max-frames", 20, "--classes", 16)
