@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dmlray.data.manifest import SourceFile
-from dmlray.data.plan import SHARD_BYTES, GROUP_FILES, is_shard_name, pack, plan_conversion
+from dmlray.data.plan import GROUP_FILES, SHARD_BYTES, is_shard_name, pack, plan_conversion
 from dmlray.data.splits import assign, parse_rule
 from dmlray.errors import UsageError
 from tests.data.videos import FRAME
