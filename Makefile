@@ -3,6 +3,8 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 TORCH := torch==2.13.0
 DEMO := results/demo
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -q
+QUICK := not ray and not slow and not tensorflow
 
 .PHONY: setup demo check test test-slow clean
 
@@ -28,13 +30,14 @@ check: setup
 	$(BIN)/ruff format --check dmlray tests
 	$(BIN)/ruff check dmlray tests
 	$(BIN)/mypy dmlray
-	OMP_NUM_THREADS=1 $(BIN)/pytest -q -m "not ray and not slow and not tensorflow"
+	$(PYTEST) -n 2 --dist loadscope -m "$(QUICK) and not thorough"
 
 test: check
-	OMP_NUM_THREADS=1 $(BIN)/pytest -q -m "ray and not slow and not tensorflow"
+	$(PYTEST) -n 2 --dist loadscope -m "$(QUICK) and thorough"
+	$(PYTEST) -m "ray and not slow and not tensorflow"
 
 test-slow: setup
-	OMP_NUM_THREADS=1 $(BIN)/pytest -q -m "slow"
+	$(PYTEST) -m "slow"
 
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist

@@ -68,6 +68,7 @@ def steps(history, name):
     return [step for step, *_ in history[name]]
 
 
+@pytest.mark.thorough
 def test_runs_nest_and_hold_what_was_sent(uri, experiment, tmp_path):
     file = tmp_path / "members.json"
     file.write_text("{}")
@@ -146,6 +147,7 @@ def test_a_value_that_arrives_late_is_the_same_row(uri, experiment):
     assert steps(contents(uri, experiment)["first"][1], "best") == [0, 1]
 
 
+@pytest.mark.thorough
 def test_many_values_are_sent_in_pieces(uri, experiment):
     big = replace(
         SWEEP,

@@ -24,6 +24,8 @@ from dmlray.sweep.study import Study, TrialRecord
 from tests.report.sweeps import add_ensemble, failing, make_sweep, trained
 from tests.sweep.spaces import SPACE
 
+pytestmark = pytest.mark.thorough  # whole pages, one of two hundred trials
+
 MADE = datetime(2026, 11, 1, 12, 30, tzinfo=UTC)
 LOADING = {"src", "href", "srcset", "data", "poster", "action", "background", "xlink:href"}
 

@@ -3,6 +3,8 @@
 from contextlib import closing
 from pathlib import Path
 
+import pytest
+
 from dmlray.sweep.study import MIN_IMPORTANCE_TRIALS, Study
 from tests.sweep.spaces import load_text
 
@@ -13,6 +15,7 @@ space:
 """
 
 
+@pytest.mark.thorough
 def test_what_decides_ranks_first(tmp_path: Path) -> None:
     space = load_text(tmp_path, SPACE)
     with closing(Study.create(tmp_path / "study.db", "sweep", seed=1, sampler="random")) as study:

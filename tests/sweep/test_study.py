@@ -147,6 +147,7 @@ def test_a_new_driver_finds_what_the_old_one_left(study: Study, space: Space) ->
         assert again.ask(space).number == waiting + 1
 
 
+@pytest.mark.thorough
 def test_suggestions_do_not_depend_on_crashes(study: Study, tmp_path: Path, empty: bytes) -> None:
     toy = load_text(tmp_path, TOY)
     for _ in range(25):
@@ -172,6 +173,7 @@ OPERATIONS = st.lists(st.tuples(st.integers(0, 5), st.integers(0, 2), st.integer
 
 @settings(deadline=None, max_examples=5, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(operations=OPERATIONS, seed=st.integers(0, 9))
+@pytest.mark.thorough
 def test_memory_and_file_agree(
     tmp_path: Path, empty: bytes, space: Space, operations: list[tuple[int, int, int]], seed: int
 ) -> None:
