@@ -49,6 +49,8 @@ class Window:
             value |= np.where(more, (words >> 8 * step & 0x7F) << 7 * step, 0)
             size += more
             more &= words >> 8 * step & 0x80 != 0
+            if not more.any():
+                break
         return value, position + size, ~more
 
     def nested(self, region: Regions, tag: int) -> Regions:
