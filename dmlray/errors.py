@@ -94,7 +94,7 @@ class StorageError(DmlrayError, OSError):
 
 
 class TrainingError(DmlrayError):
-    """A trial cannot be trained on. ``reason`` is one word for the study: nan, out_of_memory, bad_config, data, storage.
+    """A trial cannot be trained on. ``reason`` is a word for the study: nan, out_of_memory, bad_config, data, storage.
 
     ``epoch`` and ``step`` (of that epoch) count from 1 and are None when training had not begun.
     """

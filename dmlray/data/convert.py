@@ -68,7 +68,7 @@ def convert(
             records[group.split, group.number] = record
             if progress is not None:
                 progress(len(records), len(tasks))
-        _check_unchanged(location, files)
+        check_unchanged(location, [file for group in plan.groups for file in group.files])
         shards = {
             split: [shard for group in plan.of_split(split) for shard in records[split, group.number].shards]
             for split in chosen
@@ -76,7 +76,7 @@ def convert(
         return ConversionReport(out, {split: finish(out, split, plan.contents, shards[split]) for split in chosen})
 
 
-def _check_unchanged(location: Location, files: Sequence[SourceFile]) -> None:
+def check_unchanged(location: Location, files: Sequence[SourceFile]) -> None:
     """A file that grew or shrank meanwhile was perhaps read in part, and at a record's end that looks whole."""
     now = {file.name: file.size for file in list_files(location)}
     for file in files:

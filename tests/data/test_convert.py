@@ -6,8 +6,9 @@ import pytest
 
 from dmlray.config import FramesConfig
 from dmlray.data.batch import Batches
-from dmlray.data.convert import convert
+from dmlray.data.convert import check_unchanged, convert
 from dmlray.data.dataset import open_splits
+from dmlray.data.location import list_files, locate
 from dmlray.data.reader import read_videos
 from dmlray.data.schema import PRESETS, schema_yaml
 from dmlray.errors import DataError, MissingInputError
@@ -113,3 +114,18 @@ def test_names_a_source_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(MissingInputError, match=r"absent: no folder of TFRecord files"):
         convert(tmp_path / "absent", tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_file_that_changes_meanwhile_is_noticed(tmp_path: Path) -> None:
+    write_source(tmp_path)
+    location = locate(tmp_path)
+    files = list_files(location)
+    check_unchanged(location, files)
+    grown = tmp_path / "test" / "--3.tfrecord"
+    with grown.open("ab") as file:
+        file.write(b"more")
+    with pytest.raises(DataError, match=r"--3.tfrecord: changed during the conversion: \d+ bytes, now \d+"):
+        check_unchanged(location, files)
+    grown.unlink()
+    with pytest.raises(DataError, match=r"--3.tfrecord: changed during the conversion: \d+ bytes, and is gone now"):
+        check_unchanged(location, files)
