@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "dmlray"
-GROUND = {"__init__", "errors", "config", "seeding", "atomic", "tracking", "cluster", "failpoints"}
+GROUND = {"__init__", "errors", "config", "seeding", "atomic", "tracking", "cluster", "failpoints", "exclusive"}
 STAGES = ("data", "model", "metrics", "train", "sweep", "ensemble", "report", "cli", "__main__")
 ADAPTERS = {
     "ray": {"cluster.py", "data/convert.py", "train/worker.py", "sweep/slot.py", "sweep/tuner.py"},

@@ -1,8 +1,5 @@
 """The folder of a conversion: whose it is, what a killed run left in it, and its manifests."""
 
-import fcntl
-import os
-import platform
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +12,8 @@ from dmlray.data.blocks import map_shard
 from dmlray.data.manifest import MANIFEST, Manifest, ShardRecord, read_document, write_document
 from dmlray.data.plan import ConversionPlan, difference
 from dmlray.data.schema import Schema
-from dmlray.errors import BusyError, DataError, UsageError
+from dmlray.errors import DataError, UsageError
+from dmlray.exclusive import exclusive
 from dmlray.failpoints import reach
 
 PLAN = "conversion.json"
@@ -33,28 +31,13 @@ def claim(out: Path, plan: ConversionPlan) -> Iterator[None]:
     if not (out / PLAN).is_file() and out.exists() and any(not _is_ours(entry) for entry in out.iterdir()):
         raise UsageError(f"{out} is not empty and holds no conversion: choose another folder")
     out.mkdir(parents=True, exist_ok=True)
-    with _lock(out / LOCK):
+    with exclusive(out / LOCK, f"{out} is being converted into"):
         if (out / PLAN).is_file():
             _check_same(out, plan)
         else:
             write_document(out / PLAN, plan)
         for entry in out.rglob(".*.tmp"):
             entry.unlink(missing_ok=True)
-        yield
-
-
-@contextmanager
-def _lock(path: Path) -> Iterator[None]:
-    """Be the only process here, on any node that sees the folder; the kernel lets go when this one dies."""
-    with path.open("a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            raise BusyError(f"{path.parent} is being converted into by {file.read().strip()}: wait for it") from None
-        file.truncate(0)
-        file.write(f"process {os.getpid()} on {platform.node()}")
-        file.flush()
         yield
 
 

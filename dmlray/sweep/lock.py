@@ -1,36 +1,16 @@
-"""One driver per sweep: a file lock that dies with its process, so a killed driver never leaves it behind."""
+"""One driver per sweep on this machine and on every node that shares its folder."""
 
-import fcntl
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 
-from dmlray.errors import SweepExistsError
+from dmlray import exclusive
 from dmlray.sweep.settings import SweepFolder
 
 
-@contextmanager
-def hold(folder: SweepFolder) -> Iterator[None]:
-    """Be the sweep's only driver on this machine. Raises SweepExistsError naming the process that is."""
-    with folder.lock.open("a+") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            lock.seek(0)
-            raise SweepExistsError(f"{folder.path} is being run by process {lock.read().strip()}") from None
-        lock.truncate(0)
-        lock.write(str(os.getpid()))
-        lock.flush()
-        yield
+def hold(folder: SweepFolder) -> AbstractContextManager[None]:
+    """Be the sweep's only driver for the block. Raises BusyError naming the process that is."""
+    return exclusive.exclusive(folder.lock, f"{folder.path} is being run")
 
 
 def is_held(folder: SweepFolder) -> bool:
     """Whether some process drives the sweep now."""
-    if not folder.lock.exists():
-        return False
-    with folder.lock.open() as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        return False
+    return exclusive.is_held(folder.lock)

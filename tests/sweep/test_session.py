@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from dmlray.errors import ConfigError, MissingInputError, StorageError, SweepExistsError
+from dmlray.errors import BusyError, ConfigError, MissingInputError, StorageError, SweepExistsError
 from dmlray.sweep.lock import hold, is_held
 from dmlray.sweep.session import create_sweep, discarded_unless_started
 from dmlray.sweep.settings import Resources, SweepConfig, SweepFolder, check_name, load_settings, resumed
@@ -107,7 +107,7 @@ def test_one_driver_holds_a_sweep_and_a_dead_one_lets_go(tmp_path: Path, space: 
     assert other.stdout is not None
     assert other.stdout.readline() == "held\n"
     assert is_held(folder)
-    with pytest.raises(SweepExistsError, match=f"process {other.pid}"), hold(folder):
+    with pytest.raises(BusyError, match=f"toy is being run by process {other.pid}"), hold(folder):
         pass
     other.kill()
     other.communicate()
