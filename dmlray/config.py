@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
 
 Dropout = Annotated[float, Field(ge=0.0, lt=1.0)]
+Clusters = Annotated[int, Field(ge=4, le=65_536)]  # scores are normalised over them: of two, nothing but a sign is left
 
 
 class Config(BaseModel):
@@ -58,6 +59,31 @@ class AttentionPooling(Config):
     kind: Literal["attention"] = "attention"
 
 
+class StatisticsPooling(Config):
+    """Mean, standard deviation and the ``top`` largest values of each feature."""
+
+    kind: Literal["statistics"] = "statistics"
+    top: Annotated[int, Field(ge=0, le=300)] = 0
+
+
+class ClusterPooling(Config):
+    """Pooling over learned ``clusters``, compressed to ``dim``."""
+
+    kind: Literal["dbof", "netvlad", "netfv", "attention_clusters"]
+    clusters: Clusters = 64
+    dim: PositiveInt = 1024
+
+
+class NextVladPooling(Config):
+    """NetVLAD over ``groups`` of frames widened by ``expansion``, compressed to ``dim``."""
+
+    kind: Literal["nextvlad"] = "nextvlad"
+    clusters: Clusters = 64
+    groups: PositiveInt = 8
+    expansion: PositiveInt = 2
+    dim: PositiveInt = 1024
+
+
 class EarlyFusion(Config):
     """Modalities side by side in every frame, before one encoder that all share: cheaper than one each."""
 
@@ -103,7 +129,10 @@ class AdamConfig(Config):
 
 
 Encoder = Annotated[NoEncoder | RecurrentEncoder, Field(discriminator="kind")]
-Pooling = Annotated[SimplePooling | AttentionPooling, Field(discriminator="kind")]
+Pooling = Annotated[
+    SimplePooling | AttentionPooling | StatisticsPooling | ClusterPooling | NextVladPooling,
+    Field(discriminator="kind"),
+]
 Fusion = Annotated[EarlyFusion | ConcatFusion | SharedFusion | ProjectionFusion, Field(discriminator="kind")]
 Head = Annotated[LogisticHead, Field()]
 Optimizer = Annotated[AdamConfig, Field()]

@@ -9,12 +9,17 @@ from torch import nn
 from dmlray.config import TrialConfig
 from dmlray.data.schema import Modality, Schema
 from dmlray.errors import ConfigError
+from dmlray.model.attention_clusters import AttentionClustersPool
 from dmlray.model.classifier import Classifier, ModelOutput, Tower
+from dmlray.model.clusters import SoftDbofPool
 from dmlray.model.encoder import BagOfFrames, RecurrentStack
+from dmlray.model.fit import check_pooling, check_single_vectors
 from dmlray.model.frames import FrameInput
 from dmlray.model.fusion import ConcatFusion, ProjectionFusion, SharedSpaceFusion
 from dmlray.model.head import LogisticHead
-from dmlray.model.pooling import AttentionPool, LastPool, MaxPool, MeanPool
+from dmlray.model.pooling import AttentionPool, LastPool, MaxPool, MeanPool, Pooling
+from dmlray.model.statistics import StatisticsPool
+from dmlray.model.vlad import NetFisherPool, NetVladPool, NextVladPool
 
 ENCODERS: dict[str, Callable[[int, Any], BagOfFrames | RecurrentStack]] = {
     "none": lambda dim, cfg: BagOfFrames(dim),
@@ -22,11 +27,17 @@ ENCODERS: dict[str, Callable[[int, Any], BagOfFrames | RecurrentStack]] = {
     "gru": lambda dim, cfg: RecurrentStack(nn.GRU, dim, cfg.hidden, cfg.layers, cfg.bidirectional, cfg.dropout),
 }
 
-POOLINGS: dict[str, Callable[[BagOfFrames | RecurrentStack, Any], nn.Module]] = {
-    "mean": lambda encoder, cfg: MeanPool(),
-    "max": lambda encoder, cfg: MaxPool(),
-    "last": lambda encoder, cfg: LastPool(encoder.forward_dim),
+POOLINGS: dict[str, Callable[[BagOfFrames | RecurrentStack, Any], Pooling]] = {
+    "mean": lambda encoder, cfg: MeanPool(encoder.dim),
+    "max": lambda encoder, cfg: MaxPool(encoder.dim),
+    "last": lambda encoder, cfg: LastPool(encoder.dim, encoder.forward_dim),
     "attention": lambda encoder, cfg: AttentionPool(encoder.dim),
+    "statistics": lambda encoder, cfg: StatisticsPool(encoder.dim, cfg.top),
+    "dbof": lambda encoder, cfg: SoftDbofPool(encoder.dim, cfg.clusters, cfg.dim),
+    "netvlad": lambda encoder, cfg: NetVladPool(encoder.dim, cfg.clusters, cfg.dim),
+    "netfv": lambda encoder, cfg: NetFisherPool(encoder.dim, cfg.clusters, cfg.dim),
+    "nextvlad": lambda encoder, cfg: NextVladPool(encoder.dim, cfg.clusters, cfg.groups, cfg.expansion, cfg.dim),
+    "attention_clusters": lambda encoder, cfg: AttentionClustersPool(encoder.dim, cfg.clusters, cfg.dim),
 }
 
 FUSIONS: dict[str, Callable[[Sequence[int], Any], ConcatFusion | SharedSpaceFusion | ProjectionFusion]] = {
@@ -49,14 +60,15 @@ def build_model(config: TrialConfig, schema: Schema) -> Classifier:
     """
     modalities = _chosen_modalities(config, schema)
     if schema.level == "video":
-        _check_fits_single_vectors(config)
+        check_single_vectors(config)
     groups = [modalities] if config.fusion.kind == "early" else [(modality,) for modality in modalities]
     towers, dims = [], []
     for group in groups:
         encoder = ENCODERS[config.encoder.kind](sum(modality.width for modality in group), config.encoder)
+        check_pooling(config.pooling, encoder.dim)
         pooling = POOLINGS[config.pooling.kind](encoder, config.pooling)
         towers.append(Tower([modality.name for modality in group], encoder, pooling))
-        dims.append(encoder.dim)
+        dims.append(pooling.dim)
     fusion = FUSIONS[config.fusion.kind](dims, config.fusion)
     head = HEADS[config.head.kind](fusion.dim, schema.classes, config.head)
     ranges = {modality.name: (modality.minimum, modality.maximum) for modality in modalities}
@@ -93,15 +105,3 @@ def _chosen_modalities(config: TrialConfig, schema: Schema) -> tuple[Modality, .
         expected = f"one or more different names out of {', '.join(known)}, which the data has"
         raise ConfigError("modalities", config.modalities, expected)
     return tuple(modality for modality in schema.modalities if modality.name in wanted)
-
-
-def _check_fits_single_vectors(config: TrialConfig) -> None:
-    """Video-level data has one vector per video: nothing to run over, to pool or to select."""
-    needed = {
-        "encoder.kind": (config.encoder.kind, "none"),
-        "pooling.kind": (config.pooling.kind, "mean"),
-        "frames.select": (config.frames.select, "all"),
-    }
-    for field, (value, only) in needed.items():
-        if value != only:
-            raise ConfigError(field, value, f"{only!r} on video-level data, which has one vector per video, no frames")

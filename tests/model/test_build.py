@@ -11,6 +11,18 @@ MISFITS = {
     "recurrent encoder on single vectors": (VIDEO_SCHEMA, {"encoder": {"kind": "lstm"}}, "encoder.kind", "'lstm'"),
     "attention over single vectors": (VIDEO_SCHEMA, {"pooling": {"kind": "attention"}}, "pooling.kind", "'attention'"),
     "last of single vectors": (VIDEO_SCHEMA, {"pooling": {"kind": "last"}}, "pooling.kind", "'last'"),
+    "clusters of single vectors": (
+        VIDEO_SCHEMA,
+        {"pooling": {"kind": "netvlad"}},
+        "pooling.kind",
+        "'netvlad'",
+    ),
+    "groups that do not divide the frames": (
+        FRAME_SCHEMA,
+        {"pooling": {"kind": "nextvlad", "groups": 8}},
+        "pooling.groups",
+        "6 features of its frames = 12, got 8",
+    ),
     "frames of single vectors": (
         VIDEO_SCHEMA,
         {"frames": {"select": "random", "count": 30}},

@@ -18,6 +18,11 @@ ENCODERS = [
     {"kind": "gru", "hidden": 4, "layers": 2, "bidirectional": True},
 ]
 POOLINGS = ["mean", "max", "last", "attention"]
+FRAME_POOLINGS = [
+    {"kind": "statistics", "top": 2},
+    *({"kind": kind, "clusters": 4, "dim": 7} for kind in ("dbof", "netvlad", "netfv", "attention_clusters")),
+    {"kind": "nextvlad", "clusters": 4, "groups": 3, "expansion": 2, "dim": 7},
+]
 FUSIONS = [
     {"kind": "early"},
     {"kind": "concat"},
@@ -27,10 +32,14 @@ FUSIONS = [
 
 
 def config_of(encoder, pooling, fusion, **others):
-    return TrialConfig.model_validate({"encoder": encoder, "pooling": {"kind": pooling}, "fusion": fusion} | others)
+    pooling = {"kind": pooling} if isinstance(pooling, str) else pooling
+    return TrialConfig.model_validate({"encoder": encoder, "pooling": pooling, "fusion": fusion} | others)
 
 
-EVERY_POOLING = itertools.product(ENCODERS, POOLINGS, FUSIONS[1:2])
+EVERY_POOLING = itertools.chain(
+    itertools.product(ENCODERS, POOLINGS, FUSIONS[1:2]),
+    itertools.product(ENCODERS[:1], FRAME_POOLINGS, FUSIONS[1:2]),
+)
 EVERY_FUSION = itertools.product(ENCODERS[1:], ["attention"], FUSIONS[:1] + FUSIONS[2:])
 CASES = [
     *((config_of(*parts), FRAME_SCHEMA) for parts in itertools.chain(EVERY_POOLING, EVERY_FUSION)),
