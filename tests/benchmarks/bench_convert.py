@@ -1,12 +1,14 @@
 """Conversion through Ray Data, by one worker and by two: `python -m tests.benchmarks.bench_convert`.
 
-Each run is a process of its own that starts Ray, converts a small shard to warm the workers up, and then measures.
+Each run is a process of its own that starts Ray, converts once to warm the workers up, and then measures. What disk
+the files go to counts: TMPDIR=/dev/shm shows what the workers themselves are capable of.
 The genuine shards of ../shared/data are converted too, where they are, with their schema named and with it guessed.
 """
 
 import argparse
 import json
 import logging
+import shutil
 import sys
 import tempfile
 import time
@@ -52,7 +54,7 @@ def child(workers: int, source: str | Path, schema: str, rules: list[str]) -> li
 
 
 def run(workers: int, source: Path, schema: str, rules: list[str]) -> None:
-    """One conversion, after one of a tiny shard that has the workers import what they need."""
+    """One conversion, after another that had the workers import what they need."""
     from dmlray.cluster import ray_cluster
     from dmlray.data.convert import convert
     from dmlray.data.schema import PRESETS
@@ -60,11 +62,8 @@ def run(workers: int, source: Path, schema: str, rules: list[str]) -> None:
     logging.disable(logging.WARNING)
     files = list(source.rglob("*.tfrecord"))
     with tempfile.TemporaryDirectory() as folder, ray_cluster(cpus=workers):
-        warm = Path(folder) / "warm"
-        warm.mkdir()
-        for number in range(2 * workers):
-            frame_shard(warm / f"{number}.tfrecord", 2, number)
-        convert(warm, Path(folder) / "warm_out", PRESETS["yt8m-frame"], ["train=*"])
+        convert(source, Path(folder) / "warm", PRESETS.get(schema), rules)
+        shutil.rmtree(Path(folder) / "warm")
         start = time.perf_counter()
         report = convert(source, Path(folder) / "out", PRESETS.get(schema), rules)
         seconds = time.perf_counter() - start
