@@ -11,6 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, m
 Dropout = Annotated[float, Field(ge=0.0, lt=1.0)]
 Clusters = Annotated[int, Field(ge=4, le=65_536)]  # scores are normalised over them: of two, nothing but a sign is left
 
+Gating = Literal["none", "before", "after", "both"]  # context gating of the head's vector, of its classes
+
 
 class Config(BaseModel):
     """Base of every configuration: immutable, and an unknown key is an error."""
@@ -111,11 +113,41 @@ class ProjectionFusion(Config):
     penalty: Annotated[float, Field(ge=0.0)] = 0.01
 
 
+class LateFusion(Config):
+    """Each modality classified by itself, after an encoder and a pooling each, and the logits averaged."""
+
+    kind: Literal["late"] = "late"
+
+
+class GatedFusion(Config):
+    """Modalities side by side, through context gating."""
+
+    kind: Literal["gated"] = "gated"
+
+
+class CrossModalFusion(Config):
+    """Modalities mapped to ``dim`` each, looking at one another through an attention of several ``heads``."""
+
+    kind: Literal["cross_modal"] = "cross_modal"
+    dim: PositiveInt = 512
+    heads: PositiveInt = 4
+
+
 class LogisticHead(Config):
     """One linear layer to the classes."""
 
     kind: Literal["logistic"] = "logistic"
     dropout: Dropout = 0.0
+    gating: Gating = "none"
+
+
+class MixtureHead(Config):
+    """For each class a mixture of ``experts`` logistic regressions."""
+
+    kind: Literal["mixture"] = "mixture"
+    experts: PositiveInt = 2
+    dropout: Dropout = 0.0
+    gating: Gating = "none"
 
 
 class AdamConfig(Config):
@@ -133,8 +165,11 @@ Pooling = Annotated[
     SimplePooling | AttentionPooling | StatisticsPooling | ClusterPooling | NextVladPooling,
     Field(discriminator="kind"),
 ]
-Fusion = Annotated[EarlyFusion | ConcatFusion | SharedFusion | ProjectionFusion, Field(discriminator="kind")]
-Head = Annotated[LogisticHead, Field()]
+Fusion = Annotated[
+    EarlyFusion | ConcatFusion | SharedFusion | ProjectionFusion | LateFusion | GatedFusion | CrossModalFusion,
+    Field(discriminator="kind"),
+]
+Head = Annotated[LogisticHead | MixtureHead, Field(discriminator="kind")]
 Optimizer = Annotated[AdamConfig, Field()]
 
 

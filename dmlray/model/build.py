@@ -6,17 +6,19 @@ from typing import Any
 import torch
 from torch import nn
 
-from dmlray.config import TrialConfig
+from dmlray.config import Head, TrialConfig
 from dmlray.data.schema import Modality, Schema
 from dmlray.errors import ConfigError
 from dmlray.model.attention_clusters import AttentionClustersPool
 from dmlray.model.classifier import Classifier, ModelOutput, Tower
 from dmlray.model.clusters import SoftDbofPool
+from dmlray.model.cross_modal import CrossModalFusion
 from dmlray.model.encoder import BagOfFrames, RecurrentStack
-from dmlray.model.fit import check_pooling, check_single_vectors
+from dmlray.model.fit import check_heads, check_pooling, check_single_vectors
 from dmlray.model.frames import FrameInput
-from dmlray.model.fusion import ConcatFusion, ProjectionFusion, SharedSpaceFusion
-from dmlray.model.head import LogisticHead
+from dmlray.model.fusion import ConcatFusion, Fusion, GatedFusion, ProjectionFusion, SharedSpaceFusion
+from dmlray.model.gating import ClassGate, ContextGate
+from dmlray.model.head import LateHead, LogisticHead, MixtureHead
 from dmlray.model.pooling import AttentionPool, LastPool, MaxPool, MeanPool, Pooling
 from dmlray.model.statistics import StatisticsPool
 from dmlray.model.vlad import NetFisherPool, NetVladPool, NextVladPool
@@ -40,15 +42,19 @@ POOLINGS: dict[str, Callable[[BagOfFrames | RecurrentStack, Any], Pooling]] = {
     "attention_clusters": lambda encoder, cfg: AttentionClustersPool(encoder.dim, cfg.clusters, cfg.dim),
 }
 
-FUSIONS: dict[str, Callable[[Sequence[int], Any], ConcatFusion | SharedSpaceFusion | ProjectionFusion]] = {
+FUSIONS: dict[str, Callable[[Sequence[int], Any], Fusion]] = {
     "early": lambda dims, cfg: ConcatFusion(dims),  # its one tower has joined the modalities already
     "concat": lambda dims, cfg: ConcatFusion(dims),
     "shared": lambda dims, cfg: SharedSpaceFusion(dims, cfg.dim),
     "projection": lambda dims, cfg: ProjectionFusion(dims, cfg.dim, cfg.penalty),
+    "late": lambda dims, cfg: ConcatFusion(dims),  # `LateHead` takes them apart again
+    "gated": lambda dims, cfg: GatedFusion(dims),
+    "cross_modal": lambda dims, cfg: CrossModalFusion(dims, cfg.dim, cfg.heads),
 }
 
 HEADS: dict[str, Callable[[int, int, Any], nn.Module]] = {
     "logistic": lambda dim, classes, cfg: LogisticHead(dim, classes, cfg.dropout),
+    "mixture": lambda dim, classes, cfg: MixtureHead(dim, classes, cfg.experts, cfg.dropout),
 }
 
 
@@ -61,6 +67,7 @@ def build_model(config: TrialConfig, schema: Schema) -> Classifier:
     modalities = _chosen_modalities(config, schema)
     if schema.level == "video":
         check_single_vectors(config)
+    check_heads(config)
     groups = [modalities] if config.fusion.kind == "early" else [(modality,) for modality in modalities]
     towers, dims = [], []
     for group in groups:
@@ -70,7 +77,10 @@ def build_model(config: TrialConfig, schema: Schema) -> Classifier:
         towers.append(Tower([modality.name for modality in group], encoder, pooling))
         dims.append(pooling.dim)
     fusion = FUSIONS[config.fusion.kind](dims, config.fusion)
-    head = HEADS[config.head.kind](fusion.dim, schema.classes, config.head)
+    if config.fusion.kind == "late":
+        head: nn.Module = LateHead(dims, [_build_head(config.head, dim, schema.classes) for dim in dims])
+    else:
+        head = _build_head(config.head, fusion.dim, schema.classes)
     ranges = {modality.name: (modality.minimum, modality.maximum) for modality in modalities}
     return Classifier(FrameInput(ranges, config.l2_normalize), towers, fusion, head)
 
@@ -95,6 +105,14 @@ def check_buildable(config: TrialConfig, schema: Schema) -> None:
         raise ConfigError("the sizes of the model", sizes, f"such that it can be built ({error})") from error
     assert output.logits.shape == (2, schema.classes)
     assert output.penalty.shape == ()
+
+
+def _build_head(config: Head, dim: int, classes: int) -> nn.Module:
+    """The head, between its gates if it has any."""
+    head = HEADS[config.kind](dim, classes, config)
+    before = [ContextGate(dim)] if config.gating in ("before", "both") else []
+    after = [ClassGate(classes)] if config.gating in ("after", "both") else []
+    return nn.Sequential(*before, head, *after) if before or after else head
 
 
 def _chosen_modalities(config: TrialConfig, schema: Schema) -> tuple[Modality, ...]:

@@ -1,6 +1,6 @@
 """Do the parts of a configuration fit each other and the data? Each check raises ConfigError naming the field."""
 
-from dmlray.config import NextVladPooling, Pooling, TrialConfig
+from dmlray.config import CrossModalFusion, NextVladPooling, Pooling, TrialConfig
 from dmlray.errors import ConfigError
 
 
@@ -21,3 +21,9 @@ def check_pooling(pooling: Pooling, dim: int) -> None:
     if isinstance(pooling, NextVladPooling) and (pooling.expansion * dim) % pooling.groups:
         wide = f"pooling.expansion times the {dim} features of its frames = {pooling.expansion * dim}"
         raise ConfigError("pooling.groups", pooling.groups, f"a divisor of {wide}")
+
+
+def check_heads(config: TrialConfig) -> None:
+    """Do the heads of an attention divide its width?"""
+    if isinstance(config.fusion, CrossModalFusion) and config.fusion.dim % config.fusion.heads:
+        raise ConfigError("fusion.heads", config.fusion.heads, f"a divisor of fusion.dim = {config.fusion.dim}")

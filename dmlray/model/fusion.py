@@ -11,6 +11,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from dmlray.model.gating import ContextGate
+
 
 class Fused(NamedTuple):
     """vector (B, dim) and penalty (scalar)."""
@@ -19,7 +21,13 @@ class Fused(NamedTuple):
     penalty: Tensor
 
 
-class ConcatFusion(nn.Module):
+class Fusion(nn.Module):
+    """What every fusion tells: the width ``dim`` of its vector."""
+
+    dim: int
+
+
+class ConcatFusion(Fusion):
     """Modalities side by side."""
 
     def __init__(self, dims: Sequence[int]) -> None:
@@ -30,7 +38,19 @@ class ConcatFusion(nn.Module):
         return Fused(torch.cat(list(vectors), dim=-1), vectors[0].new_zeros(()))
 
 
-class SharedSpaceFusion(nn.Module):
+class GatedFusion(Fusion):
+    """Modalities side by side, through context gating, so that each may silence the other: Miech et al. (2017)."""
+
+    def __init__(self, dims: Sequence[int]) -> None:
+        super().__init__()
+        self.dim = sum(dims)
+        self.gate = ContextGate(self.dim)
+
+    def forward(self, vectors: Sequence[Tensor]) -> Fused:
+        return Fused(self.gate(torch.cat(list(vectors), dim=-1)), vectors[0].new_zeros(()))
+
+
+class SharedSpaceFusion(Fusion):
     """Each modality mapped linearly into one space, summed there, then tanh: Zhao (2018, arXiv:1811.12563)."""
 
     def __init__(self, dims: Sequence[int], dim: int) -> None:
@@ -43,7 +63,7 @@ class SharedSpaceFusion(nn.Module):
         return Fused(torch.stack(mapped).sum(dim=0).tanh(), vectors[0].new_zeros(()))
 
 
-class ProjectionFusion(nn.Module):
+class ProjectionFusion(Fusion):
     """Each modality projected to one width, pulled together by an L2 term, then side by side.
 
     Zhao (2018, arXiv:1811.12563): weights start as normal(0, 0.01), and the loss gains ``penalty`` times

@@ -23,6 +23,12 @@ MISFITS = {
         "pooling.groups",
         "6 features of its frames = 12, got 8",
     ),
+    "heads that do not divide the fusion": (
+        VIDEO_SCHEMA,
+        {"fusion": {"kind": "cross_modal", "dim": 6, "heads": 4}},
+        "fusion.heads",
+        "divisor of fusion.dim = 6, got 4",
+    ),
     "frames of single vectors": (
         VIDEO_SCHEMA,
         {"frames": {"select": "random", "count": 30}},

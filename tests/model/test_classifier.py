@@ -28,6 +28,14 @@ FUSIONS = [
     {"kind": "concat"},
     {"kind": "shared", "dim": 7},
     {"kind": "projection", "dim": 7, "penalty": 0.5},
+    {"kind": "late"},
+    {"kind": "gated"},
+    {"kind": "cross_modal", "dim": 6, "heads": 2},
+]
+HEADS = [
+    {"kind": "mixture", "experts": 3, "gating": "none"},
+    {"kind": "logistic", "gating": "before"},
+    {"kind": "mixture", "experts": 1, "gating": "both"},
 ]
 
 
@@ -40,12 +48,14 @@ EVERY_POOLING = itertools.chain(
     itertools.product(ENCODERS, POOLINGS, FUSIONS[1:2]),
     itertools.product(ENCODERS[:1], FRAME_POOLINGS, FUSIONS[1:2]),
 )
-EVERY_FUSION = itertools.product(ENCODERS[1:], ["attention"], FUSIONS[:1] + FUSIONS[2:])
+EVERY_FUSION = itertools.product(ENCODERS[2:], ["attention"], FUSIONS[:1] + FUSIONS[2:])
 CASES = [
     *((config_of(*parts), FRAME_SCHEMA) for parts in itertools.chain(EVERY_POOLING, EVERY_FUSION)),
     *((config_of({"kind": "none"}, "mean", fusion), VIDEO_SCHEMA) for fusion in FUSIONS),
+    *((config_of({"kind": "none"}, "mean", FUSIONS[1], head=head), VIDEO_SCHEMA) for head in HEADS),
+    (config_of({"kind": "none"}, "mean", {"kind": "late"}, head=HEADS[-1]), VIDEO_SCHEMA),
 ]
-NAMES = ["-".join([s.level, *(getattr(c, p).kind for p in ("encoder", "pooling", "fusion"))]) for c, s in CASES]
+NAMES = ["-".join([s.level, *(getattr(c, p).kind for p in ("encoder", "pooling", "fusion", "head"))]) for c, s in CASES]
 
 
 @pytest.fixture(params=CASES, ids=NAMES)

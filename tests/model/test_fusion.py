@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from dmlray.model.fusion import ConcatFusion, ProjectionFusion, SharedSpaceFusion
+from dmlray.model.cross_modal import CrossModalFusion
+from dmlray.model.fusion import ConcatFusion, GatedFusion, ProjectionFusion, SharedSpaceFusion
 from tests.model.cases import seeded, unreached
 
 
@@ -46,6 +47,34 @@ class TestConcat(FusionContract):
     def test_is_side_by_side(self):
         inputs = vectors(6, 3)
         assert_close(self.make((6, 3))(inputs).vector, torch.cat(inputs, dim=1))
+
+
+class TestGated(FusionContract):
+    def make(self, dims):
+        return GatedFusion(dims)
+
+    def test_lets_through_what_its_gates_say(self):
+        fusion = seeded(self.make, (6, 3))
+        joined = torch.cat(vectors(6, 3), dim=1)
+        gates = torch.sigmoid(joined @ fusion.gate.gates.weight.T + fusion.gate.gates.bias)
+        assert_close(fusion([joined[:, :6], joined[:, 6:]]).vector, gates * joined)
+
+
+class TestCrossModal(FusionContract):
+    def make(self, dims):
+        return CrossModalFusion(dims, dim=4, heads=2)
+
+    def test_equals_its_equations(self):
+        fusion = seeded(self.make, (6, 3))
+        inputs = vectors(6, 3)
+        tokens = fusion.norm(torch.stack([layer(v[0]) for layer, v in zip(fusion.maps, inputs, strict=True)]))
+        query, key, value = (fusion.read(tokens)[:, i : i + 4] for i in (0, 4, 8))
+        heads = [
+            torch.softmax(query[:, h : h + 2] @ key[:, h : h + 2].T / 2**0.5, dim=1) @ value[:, h : h + 2]
+            for h in (0, 2)
+        ]
+        expected = tokens + fusion.write(torch.cat(heads, dim=1))
+        assert_close(fusion(inputs).vector[0], expected.flatten())
 
 
 class TestSharedSpace(FusionContract):

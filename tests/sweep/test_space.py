@@ -67,9 +67,9 @@ def test_overrides_change_the_space_and_its_fingerprint(space: Space, tmp_path: 
 
 
 def test_an_override_adds_what_the_file_lacks_and_the_last_wins(tmp_path: Path) -> None:
-    overrides = [("space.batch_size", "64"), ("space.head.dropout", "0.5"), ("space.batch_size", "32")]
+    overrides = [("space.batch_size", "64"), ("space.head.kind", "logistic"), ("space.batch_size", "32")]
     config = load_text(tmp_path, SPACE, overrides).suggest(RandomSuggester(0))
-    assert (config["batch_size"], config["head"]) == (32, {"dropout": 0.5})
+    assert (config["batch_size"], config["head"]) == (32, {"kind": "logistic"})
 
 
 def test_the_fingerprint_leaves_out_what_does_not_change_the_space(space: Space, tmp_path: Path) -> None:

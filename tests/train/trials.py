@@ -22,7 +22,7 @@ LOGISTIC: Mapping[str, Any] = {
     "epochs": 5,
     "batch_size": 16,
     "optimizer": {"learning_rate": 0.1},
-    "head": {"dropout": 0.3},
+    "head": {"kind": "logistic", "dropout": 0.3},
 }
 GRU: Mapping[str, Any] = {
     **LOGISTIC,
