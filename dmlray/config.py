@@ -40,13 +40,47 @@ class NoEncoder(Config):
 
 
 class RecurrentEncoder(Config):
-    """A stack of LSTM or GRU layers; ``hidden`` is the width of one direction, ``dropout`` acts between layers."""
+    """A stack of LSTM or GRU layers; ``hidden`` is the width of one direction, ``dropout`` acts between layers.
+
+    ``residual``: each layer after the first adds to what it was given.
+    """
 
     kind: Literal["lstm", "gru"]
     layers: PositiveInt = 1
     hidden: PositiveInt = 256
     bidirectional: bool = False
     dropout: Dropout = 0.0
+    residual: bool = False
+
+
+class SruEncoder(Config):
+    """A stack of simple recurrent units; the fields are those of `RecurrentEncoder`."""
+
+    kind: Literal["sru"] = "sru"
+    layers: PositiveInt = 2
+    hidden: PositiveInt = 256
+    bidirectional: bool = False
+    dropout: Dropout = 0.0
+
+
+class ConvolutionEncoder(Config):
+    """Residual blocks (``layers``) of ``hidden`` channels, whose convolutions see ``reach`` frames to either side."""
+
+    kind: Literal["convolution"] = "convolution"
+    layers: PositiveInt = 2
+    hidden: PositiveInt = 256
+    reach: PositiveInt = 1
+    dropout: Dropout = 0.0
+
+
+class TransformerEncoder(Config):
+    """Self-attention layers of ``hidden`` features, which ``heads`` divides."""
+
+    kind: Literal["transformer"] = "transformer"
+    layers: PositiveInt = 2
+    hidden: PositiveInt = 256
+    heads: PositiveInt = 4
+    dropout: Dropout = 0.1
 
 
 class SimplePooling(Config):
@@ -160,7 +194,9 @@ class AdamConfig(Config):
     clip_norm: PositiveFloat | None = 1.0
 
 
-Encoder = Annotated[NoEncoder | RecurrentEncoder, Field(discriminator="kind")]
+Encoder = Annotated[
+    NoEncoder | RecurrentEncoder | SruEncoder | ConvolutionEncoder | TransformerEncoder, Field(discriminator="kind")
+]
 Pooling = Annotated[
     SimplePooling | AttentionPooling | StatisticsPooling | ClusterPooling | NextVladPooling,
     Field(discriminator="kind"),

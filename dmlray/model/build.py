@@ -6,30 +6,36 @@ from typing import Any
 import torch
 from torch import nn
 
-from dmlray.config import Head, TrialConfig
+from dmlray.config import Head, RecurrentEncoder, TrialConfig
 from dmlray.data.schema import Modality, Schema
 from dmlray.errors import ConfigError
 from dmlray.model.attention_clusters import AttentionClustersPool
 from dmlray.model.classifier import Classifier, ModelOutput, Tower
 from dmlray.model.clusters import SoftDbofPool
+from dmlray.model.convolution import ConvolutionStack
 from dmlray.model.cross_modal import CrossModalFusion
-from dmlray.model.encoder import BagOfFrames, RecurrentStack
+from dmlray.model.encoder import BagOfFrames, Encoder, RecurrentStack, ResidualStack
 from dmlray.model.fit import check_heads, check_pooling, check_single_vectors
 from dmlray.model.frames import FrameInput
 from dmlray.model.fusion import ConcatFusion, Fusion, GatedFusion, ProjectionFusion, SharedSpaceFusion
 from dmlray.model.gating import ClassGate, ContextGate
 from dmlray.model.head import LateHead, LogisticHead, MixtureHead
 from dmlray.model.pooling import AttentionPool, LastPool, MaxPool, MeanPool, Pooling
+from dmlray.model.sru import SruStack
 from dmlray.model.statistics import StatisticsPool
+from dmlray.model.transformer import TransformerStack
 from dmlray.model.vlad import NetFisherPool, NetVladPool, NextVladPool
 
-ENCODERS: dict[str, Callable[[int, Any], BagOfFrames | RecurrentStack]] = {
+ENCODERS: dict[str, Callable[[int, Any], Encoder]] = {
     "none": lambda dim, cfg: BagOfFrames(dim),
-    "lstm": lambda dim, cfg: RecurrentStack(nn.LSTM, dim, cfg.hidden, cfg.layers, cfg.bidirectional, cfg.dropout),
-    "gru": lambda dim, cfg: RecurrentStack(nn.GRU, dim, cfg.hidden, cfg.layers, cfg.bidirectional, cfg.dropout),
+    "lstm": lambda dim, cfg: _recurrent(nn.LSTM, dim, cfg),
+    "gru": lambda dim, cfg: _recurrent(nn.GRU, dim, cfg),
+    "sru": lambda dim, cfg: SruStack(dim, cfg.hidden, cfg.layers, cfg.bidirectional, cfg.dropout),
+    "convolution": lambda dim, cfg: ConvolutionStack(dim, cfg.hidden, cfg.layers, cfg.reach, cfg.dropout),
+    "transformer": lambda dim, cfg: TransformerStack(dim, cfg.hidden, cfg.layers, cfg.heads, cfg.dropout),
 }
 
-POOLINGS: dict[str, Callable[[BagOfFrames | RecurrentStack, Any], Pooling]] = {
+POOLINGS: dict[str, Callable[[Encoder, Any], Pooling]] = {
     "mean": lambda encoder, cfg: MeanPool(encoder.dim),
     "max": lambda encoder, cfg: MaxPool(encoder.dim),
     "last": lambda encoder, cfg: LastPool(encoder.dim, encoder.forward_dim),
@@ -105,6 +111,11 @@ def check_buildable(config: TrialConfig, schema: Schema) -> None:
         raise ConfigError("the sizes of the model", sizes, f"such that it can be built ({error})") from error
     assert output.logits.shape == (2, schema.classes)
     assert output.penalty.shape == ()
+
+
+def _recurrent(cell: type[nn.LSTM] | type[nn.GRU], dim: int, config: RecurrentEncoder) -> Encoder:
+    stack = ResidualStack if config.residual else RecurrentStack
+    return stack(cell, dim, config.hidden, config.layers, config.bidirectional, config.dropout)
 
 
 def _build_head(config: Head, dim: int, classes: int) -> nn.Module:

@@ -1,7 +1,7 @@
 """Layers over time: frames (B, T, D) and mask (B, T) give frames (B, T, ``dim``).
 
-Every encoder tells its output width ``dim`` and ``forward_dim``, how many of those columns its last layer computed
-running forward; they come first, and the others, if any, were computed running backward.
+Every encoder tells its output width ``dim`` and ``forward_dim``, how many of those columns know the most at the last
+frame; they come first, and the others, if any, were computed running backward.
 """
 
 import torch
@@ -9,7 +9,14 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 
-class BagOfFrames(nn.Module):
+class Encoder(nn.Module):
+    """What every encoder tells of its output."""
+
+    dim: int
+    forward_dim: int
+
+
+class BagOfFrames(Encoder):
     """No encoder: frames stay as they are."""
 
     def __init__(self, dim: int) -> None:
@@ -20,7 +27,7 @@ class BagOfFrames(nn.Module):
         return frames
 
 
-class RecurrentStack(nn.Module):
+class RecurrentStack(Encoder):
     """A stack of LSTM (Hochreiter and Schmidhuber, 1997) or GRU layers (Cho et al., 2014), with dropout between them.
 
     frames (B, T, D) and mask (B, T) give the states (B, T, H), or (B, T, 2 H) if bidirectional: forward, then
@@ -64,3 +71,34 @@ class RecurrentStack(nn.Module):
         lengths = mask.sum(dim=1).to("cpu", torch.int64)
         packed = pack_padded_sequence(frames, lengths, batch_first=True, enforce_sorted=False)
         return pad_packed_sequence(self.cells(packed)[0], batch_first=True, total_length=frames.shape[1])[0]
+
+
+class ResidualStack(Encoder):
+    """Recurrent layers with short cuts: each layer after the first adds to what it was given, Wu et al. (2016).
+
+    arXiv:1609.08144, section 3.1. frames and mask as for `RecurrentStack`, which each layer is; dropout acts on what a
+    later layer is given, not on the short cut. With one layer there is nothing to add to.
+    """
+
+    def __init__(
+        self,
+        cell: type[nn.LSTM] | type[nn.GRU],
+        dim: int,
+        hidden: int,
+        layers: int,
+        bidirectional: bool,
+        dropout: float,
+    ) -> None:
+        super().__init__()
+        self.first = RecurrentStack(cell, dim, hidden, 1, bidirectional, 0.0)
+        self.dim, self.forward_dim = self.first.dim, self.first.forward_dim
+        self.others = nn.ModuleList(
+            RecurrentStack(cell, self.dim, hidden, 1, bidirectional, 0.0) for _ in range(layers - 1)
+        )
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, frames: Tensor, mask: Tensor) -> Tensor:
+        states: Tensor = self.first(frames, mask)
+        for layer in self.others:
+            states = states + layer(self.dropout(states), mask)
+        return states

@@ -1,6 +1,6 @@
 """Do the parts of a configuration fit each other and the data? Each check raises ConfigError naming the field."""
 
-from dmlray.config import CrossModalFusion, NextVladPooling, Pooling, TrialConfig
+from dmlray.config import CrossModalFusion, NextVladPooling, Pooling, TransformerEncoder, TrialConfig
 from dmlray.errors import ConfigError
 
 
@@ -24,6 +24,10 @@ def check_pooling(pooling: Pooling, dim: int) -> None:
 
 
 def check_heads(config: TrialConfig) -> None:
-    """Do the heads of an attention divide its width?"""
+    """Do the heads of each attention divide its width?"""
+    if isinstance(config.encoder, TransformerEncoder) and config.encoder.hidden % config.encoder.heads:
+        raise ConfigError(
+            "encoder.heads", config.encoder.heads, f"a divisor of encoder.hidden = {config.encoder.hidden}"
+        )
     if isinstance(config.fusion, CrossModalFusion) and config.fusion.dim % config.fusion.heads:
         raise ConfigError("fusion.heads", config.fusion.heads, f"a divisor of fusion.dim = {config.fusion.dim}")

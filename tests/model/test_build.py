@@ -29,6 +29,12 @@ MISFITS = {
         "fusion.heads",
         "divisor of fusion.dim = 6, got 4",
     ),
+    "heads that do not divide the encoder": (
+        FRAME_SCHEMA,
+        {"encoder": {"kind": "transformer", "hidden": 10, "heads": 4}},
+        "encoder.heads",
+        "divisor of encoder.hidden = 10, got 4",
+    ),
     "frames of single vectors": (
         VIDEO_SCHEMA,
         {"frames": {"select": "random", "count": 30}},

@@ -17,6 +17,12 @@ ENCODERS = [
     {"kind": "lstm", "hidden": 4},
     {"kind": "gru", "hidden": 4, "layers": 2, "bidirectional": True},
 ]
+OTHER_ENCODERS = [
+    {"kind": "lstm", "hidden": 4, "layers": 2, "residual": True},
+    {"kind": "sru", "hidden": 4, "bidirectional": True},
+    {"kind": "convolution", "hidden": 4},
+    {"kind": "transformer", "hidden": 4, "heads": 2, "dropout": 0.0},
+]
 POOLINGS = ["mean", "max", "last", "attention"]
 FRAME_POOLINGS = [
     {"kind": "statistics", "top": 2},
@@ -46,6 +52,7 @@ def config_of(encoder, pooling, fusion, **others):
 
 EVERY_POOLING = itertools.chain(
     itertools.product(ENCODERS, POOLINGS, FUSIONS[1:2]),
+    itertools.product(OTHER_ENCODERS, ["last"], FUSIONS[1:2]),
     itertools.product(ENCODERS[:1], FRAME_POOLINGS, FUSIONS[1:2]),
 )
 EVERY_FUSION = itertools.product(ENCODERS[2:], ["attention"], FUSIONS[:1] + FUSIONS[2:])
