@@ -27,8 +27,8 @@ class Summary:
         return self.complete + self.pruned + self.failed >= self.wanted
 
 
-def summarize(trials: Sequence[TrialRecord], wanted: int, slots: int = 1) -> Summary:
-    """Sum a sweep up. ``slots`` is how many trials run at once, for the estimate of time left."""
+def summarize(trials: Sequence[TrialRecord], wanted: int) -> Summary:
+    """Sum a sweep up; the time left supposes that as many trials run at once as do now."""
     counted = [trial for trial in trials if trial.reason != "bad_config"]
     states = Counter(trial.state for trial in counted)
     return Summary(
@@ -38,7 +38,7 @@ def summarize(trials: Sequence[TrialRecord], wanted: int, slots: int = 1) -> Sum
         failed=states[TrialState.failed],
         running=states[TrialState.running],
         best=ranking(counted)[0] if ranking(counted) else None,
-        left_s=_time_left(counted, wanted, slots),
+        left_s=_time_left(counted, wanted, max(1, states[TrialState.running])),
     )
 
 

@@ -48,8 +48,9 @@ def test_a_sum_counts_states_and_leaves_refused_configurations_out() -> None:
     assert summarize(TRIALS[:3], wanted=3).is_over
 
 
-def test_time_left_is_the_median_trial_times_what_is_left_over_the_slots() -> None:
-    assert summarize(TRIALS, wanted=11, slots=2).left_s == 60 * (11 - 3) / 2
+def test_time_left_is_the_median_trial_times_what_is_left_over_those_that_run() -> None:
+    assert summarize(TRIALS, wanted=11).left_s == 60 * (11 - 3)
+    assert summarize([*TRIALS, trial(5, TrialState.running)], wanted=11).left_s == 60 * (11 - 3) / 2
     assert summarize([TRIALS[-1]], wanted=4).left_s is None
 
 
