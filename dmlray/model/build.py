@@ -92,7 +92,7 @@ def build_model(config: TrialConfig, schema: Schema) -> Classifier:
 
 
 def check_buildable(config: TrialConfig, schema: Schema) -> None:
-    """Build the model and run two frames through it on the meta device: no memory, no numbers, a few milliseconds.
+    """Build the model and run two frames through it on the meta device: no memory, no numbers, 10 to 50 milliseconds.
 
     Raises ConfigError as `build_model` does, and when a tensor is larger than any can be. torch's generator is left
     as it was.

@@ -106,6 +106,15 @@ def test_gradients_reach_every_parameter(case):
     assert unreached(model) == []
 
 
+def test_works_in_half_precision_as_gpus_train(case):
+    model, features, mask = case
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        output = model(features, mask)
+    (output.logits.float().square().sum() + output.penalty).backward()
+    assert all(p.grad.isfinite().all() for p in model.parameters())
+    assert_close(output.logits.float(), model(features, mask).logits, rtol=0.1, atol=0.1)
+
+
 def test_saved_and_loaded_gives_the_same_output(case, tmp_path, request):
     model, features, mask = case
     save_file(model.state_dict(), tmp_path / "model.safetensors")
