@@ -15,6 +15,7 @@ class CrossModalFusion(Fusion):
     Each modality's vector is mapped to ``dim`` and normalised, gains what it finds in the others and itself, and they
     stand side by side. The attention is over whole modalities, after pooling: there are as many tokens as modalities,
     and one alone attends to itself. ``heads`` divides ``dim``.
+    Normalised tokens are long: with ``dim`` 512, Adam at 0.001 learns and at 0.005 does not.
 
     [(B, D_1), (B, D_2), ...] give (B, dim times modalities).
     """
