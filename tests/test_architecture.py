@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parents[1] / "dmlray"
 GROUND = {"__init__", "errors", "config", "seeding", "atomic", "tracking", "cluster", "failpoints", "exclusive"}
 STAGES = ("data", "model", "metrics", "train", "sweep", "ensemble", "report", "cli", "__main__")
 ADAPTERS = {
-    "ray": {"cluster.py", "data/convert.py", "train/worker.py", "sweep/slot.py", "sweep/tuner.py"},
+    "ray": {"cluster.py", "data/convert.py", "data/stream.py", "train/worker.py", "sweep/slot.py", "sweep/tuner.py"},
     "optuna": {"sweep/sampler.py", "sweep/store.py"},
     "mlflow": {"tracking/tracker.py"},
 }

@@ -21,6 +21,10 @@ def search(
     data: Annotated[
         Path | None, typer.Option(help="A converted data set: a folder of train/, validation/, test/.")
     ] = None,
+    stream: Annotated[
+        str | None,
+        typer.Option(metavar="SOURCE", help="TFRecords to train on as they are: a folder or glob, also s3://, gs://."),
+    ] = None,
     space: Annotated[Path | None, typer.Option(help="The search space, a YAML file.")] = None,
     name: Annotated[str | None, typer.Option(help="What to call the sweep; it lives in RESULTS/NAME.")] = None,
     resume: Annotated[str | None, typer.Option(metavar="NAME", help="Go on with a sweep, or extend it.")] = None,
@@ -41,6 +45,8 @@ def search(
 
     Example: dmlray search --data results/data/tfrecords --space search_spaces/smoke.yaml --name first
 
+    With --stream, training videos come straight from TFRecords and DATA needs only validation/ (and test/).
+
     Ctrl-C leaves a sweep that `dmlray search --resume NAME` finishes; --resume NAME --trials N extends a finished one.
     """
     from dmlray.sweep.settings import SweepFolder, load_settings, resumed
@@ -49,6 +55,7 @@ def search(
     if resume is not None:
         fixed = {
             "--data": data,
+            "--stream": stream,
             "--space": space,
             "--name": name,
             "--seed": seed,
@@ -70,7 +77,7 @@ def search(
 
     loaded = load_space(space, [_override(text) for text in overrides or ()])
     config = new_config(
-        name, data, loaded, trials, seed or 0, sampler or "tpe", resources, tracking_uri or default_uri(results)
+        name, data, loaded, trials, seed or 0, sampler or "tpe", resources, tracking_uri or default_uri(results), stream
     )
     folder = create_sweep(results, config, loaded)
     with discarded_unless_started(folder):

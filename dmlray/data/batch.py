@@ -2,6 +2,7 @@
 
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -12,9 +13,9 @@ from dmlray.config import FramesConfig
 from dmlray.data.buffers import Buffers
 from dmlray.data.dataset import Dataset
 from dmlray.data.frames import FrameChoice, choose_frames, chosen_counts
-from dmlray.data.gather import Videos, frame_counts
+from dmlray.data.gather import Videos, VideoStore, frame_counts
 from dmlray.data.order import Bucketing, EpochOrder
-from dmlray.data.schema import Modality
+from dmlray.data.schema import Modality, Schema
 from dmlray.data.shuffle import video_draws
 from dmlray.errors import ConfigError
 
@@ -57,6 +58,52 @@ class Batch:
         return Batch(features, mask, labels, self.ids, self.indices)
 
 
+class Collator:
+    """Makes batches of the videos of a store: chooses and pads frames. The arguments are those of ``Batches``."""
+
+    def __init__(
+        self, schema: Schema, frames: FramesConfig, modalities: tuple[str, ...] | None, seed: int, pinned: bool
+    ) -> None:
+        self._schema, self._frames, self._seed = schema, frames, seed
+        self._modalities = _pick(schema.modalities, modalities)
+        self._pinned, self._buffers = pinned, Buffers(pinned)
+
+    def batches(self, store: VideoStore, parts: list[NDArray[np.int64]], epoch: int) -> Iterator[Batch]:
+        """Batches of the videos in each of ``parts``. Single vectors are copied for all of them at once."""
+        videos, last = Videos.read(store, np.concatenate(parts)), 0
+        together = self._batch(videos, epoch) if self._schema.level == "video" else None
+        for part in parts:
+            first, last = last, last + len(part)
+            batch = self._batch(videos.part(first, last), epoch) if together is None else together.part(first, last)
+            yield batch.pinned() if self._pinned else batch
+
+    def lengths(self, store: VideoStore, indices: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Frames that a batch holds of each of these videos."""
+        return chosen_counts(self._frames, frame_counts(store, indices), self._schema.max_frames)
+
+    def _batch(self, videos: Videos, epoch: int) -> Batch:
+        choice = choose_frames(
+            self._frames,
+            videos.lengths,
+            self._schema.max_frames,
+            lambda columns: video_draws(videos.indices, self._seed, epoch, columns),
+        )
+        steps = np.arange(choice.positions.shape[1])
+        return Batch(
+            {modality.name: self._copy(videos, choice, modality) for modality in self._modalities},
+            torch.from_numpy(steps < choice.counts[:, None]),
+            _trim(torch.from_numpy(videos.labels)),
+            videos.ids,
+            videos.indices,
+        )
+
+    def _copy(self, videos: Videos, choice: FrameChoice, modality: Modality) -> Tensor:
+        """The chosen frames of one modality, (B, T, D)."""
+        target = self._buffers.take((*choice.positions.shape, modality.width), getattr(torch, modality.dtype))
+        videos.copy_frames(choice, modality, target)
+        return target
+
+
 class Batches:
     """Batches of a dataset, the same for any number of workers.
 
@@ -77,11 +124,10 @@ class Batches:
         bucketing: bool = False,
         pinned: bool = False,
     ) -> None:
-        self._dataset, self._batch_size, self._frames = dataset, batch_size, frames
-        self._modalities = _pick(dataset.schema.modalities, modalities)
+        self._dataset, self._batch_size = dataset, batch_size
+        self._collator = Collator(dataset.schema, frames, modalities, seed, pinned)
         self._seed, self._shuffle = seed, shuffle
-        self._bucketing = Bucketing(self._lengths, batch_size) if bucketing else None
-        self._pinned, self._buffers = pinned, Buffers(pinned)
+        self._bucketing = Bucketing(partial(self._collator.lengths, dataset), batch_size) if bucketing else None
 
     def __len__(self) -> int:
         return -(-len(self._dataset) // self._batch_size)
@@ -99,42 +145,9 @@ class Batches:
         firsts, together = list(range(start, size, self._batch_size)), 1
         while firsts:
             now, firsts = firsts[:together], firsts[together:]
-            yield from self._read([order.part(n, n + self._batch_size)[rank::world_size] for n in now], epoch)
+            parts = [order.part(n, n + self._batch_size)[rank::world_size] for n in now]
+            yield from self._collator.batches(self._dataset, parts, epoch)
             together = min(2 * together, max(1, _VIDEOS_TOGETHER // self._batch_size))
-
-    def _read(self, parts: list[NDArray[np.int64]], epoch: int) -> Iterator[Batch]:
-        """Batches of the videos in each of ``parts``. Single vectors are copied for all of them at once."""
-        videos, last = Videos.read(self._dataset, np.concatenate(parts)), 0
-        together = self._batch(videos, epoch) if self._dataset.schema.level == "video" else None
-        for part in parts:
-            first, last = last, last + len(part)
-            batch = self._batch(videos.part(first, last), epoch) if together is None else together.part(first, last)
-            yield batch.pinned() if self._pinned else batch
-
-    def _batch(self, videos: Videos, epoch: int) -> Batch:
-        choice = choose_frames(
-            self._frames,
-            videos.lengths,
-            self._dataset.schema.max_frames,
-            lambda columns: video_draws(videos.indices, self._seed, epoch, columns),
-        )
-        steps = np.arange(choice.positions.shape[1])
-        return Batch(
-            {modality.name: self._copy(videos, choice, modality) for modality in self._modalities},
-            torch.from_numpy(steps < choice.counts[:, None]),
-            _trim(torch.from_numpy(videos.labels)),
-            videos.ids,
-            videos.indices,
-        )
-
-    def _lengths(self, indices: NDArray[np.int64]) -> NDArray[np.int64]:
-        return chosen_counts(self._frames, frame_counts(self._dataset, indices), self._dataset.schema.max_frames)
-
-    def _copy(self, videos: Videos, choice: FrameChoice, modality: Modality) -> Tensor:
-        """The chosen frames of one modality, (B, T, D)."""
-        target = self._buffers.take((*choice.positions.shape, modality.width), getattr(torch, modality.dtype))
-        videos.copy_frames(choice, modality, target)
-        return target
 
 
 def _trim(labels: Tensor) -> Tensor:

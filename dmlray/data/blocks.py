@@ -67,6 +67,13 @@ class BlockAddresses(NamedTuple):
     features: tuple[int, ...]
 
 
+def address_table(schema: Schema, blocks: int) -> NDArray[np.void]:
+    """A NumPy record like BlockAddresses for each of ``blocks`` blocks, all 0."""
+    shapes = {"features": (len(schema.modalities),)}
+    fields = [(name, np.int64, shapes.get(name, ())) for name in BlockAddresses._fields]
+    return np.zeros(blocks, fields)
+
+
 def map_shard(folder: Path, shard: ShardRecord, schema: Schema) -> list[Block]:
     """Map a shard's blocks. The map outlives the file descriptor, so thousands of shards can be open.
 
@@ -83,7 +90,7 @@ def map_shard(folder: Path, shard: ShardRecord, schema: Schema) -> list[Block]:
         raise StorageError(path, f"is not a whole Arrow file ({first_line(error)})") from error
     if not columns.equals(arrow_schema(schema)):
         raise StorageError(path, "has other columns than the manifest says")
-    blocks = [_block(path, batch, schema) for batch in batches]
+    blocks = [as_block(path, batch, schema) for batch in batches]
     if tuple(len(block) for block in blocks) != shard.blocks:
         raise StorageError(path, "holds another number of videos than the manifest says")
     return blocks
@@ -94,7 +101,8 @@ def first_line(error: Exception) -> str:
     return str(error).partition("\n")[0]
 
 
-def _block(path: Path, batch: pa.RecordBatch, schema: Schema) -> Block:
+def as_block(path: Path | str, batch: pa.RecordBatch, schema: Schema) -> Block:
+    """Views of a record batch from ``path``. Raises StorageError when it is not what a shard of ``schema`` holds."""
     if any(column.null_count or column.offset for column in batch.columns):
         raise StorageError(path, "has empty cells where none can be")
     labels = batch.column("labels")

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from dmlray.data.blocks import Block, BlockAddresses, map_shard
+from dmlray.data.blocks import Block, address_table, map_shard
 from dmlray.data.manifest import MANIFEST, Manifest, read_manifest
 from dmlray.data.ragged import Ragged, concatenate
 from dmlray.data.schema import Schema
@@ -28,7 +28,7 @@ class Dataset:
         self._starts = np.cumsum([0, *sizes])  # first video of each block, then the end
         self._first_blocks = np.cumsum([0, *(len(shard.blocks) for shard in manifest.shards)])  # of each shard
         self._blocks: list[Block | None] = [None] * len(sizes)
-        self._addresses = np.zeros(len(sizes), _address_table(manifest.contents))
+        self._addresses = address_table(manifest.contents, len(sizes))
 
     @classmethod
     def open(cls, path: Path) -> "Dataset":
@@ -110,26 +110,21 @@ class Dataset:
         return (self.block(number) for number in range(len(self._blocks)))
 
 
-def open_splits(path: Path) -> dict[str, Dataset]:
+def open_splits(path: Path, *, train: bool = True) -> dict[str, Dataset]:
     """The splits in a folder that ``dmlray convert`` wrote: ``train`` and ``validation``, and ``test`` where it exists.
 
-    Raises MissingInputError when a needed split is not there, StorageError when one is unfinished, damaged or has
-    another schema than ``train``.
+    ``train`` False leaves ``train`` out, there or not. Raises MissingInputError when a needed split is not there,
+    StorageError when one is unfinished, damaged or has another schema than the first.
     """
-    found = {split: Dataset.open(path / split) for split in SPLITS if (path / split).is_dir()}
-    for split in ("train", "validation"):
+    wanted, needed = (SPLITS, SPLITS[:2]) if train else (SPLITS[1:], SPLITS[1:2])
+    found = {split: Dataset.open(path / split) for split in wanted if (path / split).is_dir()}
+    for split in needed:
         if split not in found:
             raise MissingInputError(path / split, f"converted dataset ({MANIFEST}), which a sweep needs")
     for split, dataset in found.items():
-        if dataset.schema != found["train"].schema:
-            raise StorageError(path / split / MANIFEST, "has another schema than the train split")
+        if dataset.schema != found[needed[0]].schema:
+            raise StorageError(path / split / MANIFEST, f"has another schema than the {needed[0]} split")
     return found
-
-
-def _address_table(schema: Schema) -> list[tuple[str, type, tuple[int, ...]]]:
-    """A NumPy record like BlockAddresses."""
-    shapes = {"features": (len(schema.modalities),)}
-    return [(name, np.int64, shapes.get(name, ())) for name in BlockAddresses._fields]
 
 
 def _check_shape(path: Path, size: int) -> None:

@@ -1,43 +1,58 @@
 """Videos read out of the map together: ids, labels and lengths of several batches at once, frames batch by batch."""
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dmlray.data.dataset import Dataset
+from dmlray.data.blocks import Block
 from dmlray.data.frames import FrameChoice
 from dmlray.data.memory import read_lists, read_rows, read_values
-from dmlray.data.schema import Modality
+from dmlray.data.schema import Modality, Schema
 from dmlray.data.shards import frame_bytes
+
+
+class VideoStore(Protocol):
+    """Blocks of videos in memory, such as `data.dataset.Dataset`."""
+
+    @property
+    def schema(self) -> Schema:
+        """Modalities, widths, classes."""
+
+    def places(self, indices: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.void]]:
+        """Of each video the number of its block, its row there, and the block's addresses (a BlockAddresses)."""
+
+    def block(self, number: int) -> Block:
+        """Block ``number`` of the store."""
 
 
 @dataclass(frozen=True)
 class Videos:
-    """B videos of a dataset: ``lengths`` (B,) are their numbers of frames, 1 for video-level."""
+    """B videos of a store: ``lengths`` (B,) are their numbers of frames, 1 for video-level."""
 
     indices: NDArray[np.int64]
     ids: list[str]
     labels: NDArray[np.int64]  # (B, L), padded with -1 to any width
     lengths: NDArray[np.int64]
-    _dataset: Dataset
+    _store: VideoStore
     _blocks: NDArray[np.int64]
     _starts: NDArray[np.int64]  # first frame in the block
     _features: NDArray[np.int64]  # (B, modalities): address of the first frame
 
     @classmethod
-    def read(cls, dataset: Dataset, indices: NDArray[np.int64]) -> "Videos":
-        """All but the frames. Raises IndexError outside the dataset, StorageError on a damaged shard."""
-        blocks, rows, at = dataset.places(indices)
-        if dataset.schema.level == "video":
+    def read(cls, store: VideoStore, indices: NDArray[np.int64]) -> "Videos":
+        """All but the frames. Raises IndexError outside the store, StorageError on a damaged shard."""
+        blocks, rows, at = store.places(indices)
+        if store.schema.level == "video":
             starts, lengths = rows, np.ones(len(rows), np.int64)
         else:
             starts, lengths = _list_bounds(at["frame_offsets"], rows)
-        sizes = np.array([frame_bytes(modality) for modality in dataset.schema.modalities])
+        sizes = np.array([frame_bytes(modality) for modality in store.schema.modalities])
         features = at["features"] + starts[:, None] * sizes
-        return cls(indices, _ids(at, rows), _labels(at, rows), lengths, dataset, blocks, starts, features)
+        return cls(indices, _ids(at, rows), _labels(at, rows), lengths, store, blocks, starts, features)
 
     def part(self, first: int, last: int) -> "Videos":
         """Videos ``first`` to ``last`` - 1 of these."""
@@ -47,7 +62,7 @@ class Videos:
             self.ids[cut],
             self.labels[cut],
             self.lengths[cut],
-            self._dataset,
+            self._store,
             self._blocks[cut],
             self._starts[cut],
             self._features[cut],
@@ -58,7 +73,7 @@ class Videos:
         if choice.is_run and out.shape[1] > 1:
             self._copy_runs(choice, modality, out.numpy())
             return
-        column = self._dataset.schema.modalities.index(modality)
+        column = self._store.schema.modalities.index(modality)
         frames = self._features[:, column, None] + choice.positions * frame_bytes(modality)  # (B, T)
         read_rows(frames.reshape(-1), out.view(-1, modality.width).view(torch.uint8))
         if out.shape[1] > 1:
@@ -68,14 +83,14 @@ class Videos:
         """Neighbouring frames in one piece per video: as fast as memory."""
         blocks, firsts = self._blocks.tolist(), (self._starts + choice.positions[:, 0]).tolist()
         for video, (block, first, count) in enumerate(zip(blocks, firsts, choice.counts.tolist(), strict=True)):
-            out[video, :count] = self._dataset.block(block).features[modality.name][first : first + count]
+            out[video, :count] = self._store.block(block).features[modality.name][first : first + count]
             out[video, count:] = 0
 
 
-def frame_counts(dataset: Dataset, indices: NDArray[np.int64]) -> NDArray[np.int64]:
+def frame_counts(store: VideoStore, indices: NDArray[np.int64]) -> NDArray[np.int64]:
     """Numbers of frames of the videos ``indices`` (B,), and nothing else of them."""
-    _, rows, at = dataset.places(indices)
-    if dataset.schema.level == "video":
+    _, rows, at = store.places(indices)
+    if store.schema.level == "video":
         return np.ones(len(rows), np.int64)
     return _list_bounds(at["frame_offsets"], rows)[1]
 

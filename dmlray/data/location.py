@@ -1,8 +1,10 @@
 """Where TFRecords lie: a local folder or file, or a URI of a filesystem that pyarrow knows (``s3://``, ``gs://``)."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from pyarrow.fs import FileSelector, FileSystem, FileType, LocalFileSystem
@@ -16,13 +18,14 @@ from dmlray.errors import DmlrayError, MissingInputError, UnavailableError, Usag
 class Location:
     """A folder: ``uri`` opens it again elsewhere, ``root`` is its path on ``filesystem`` (None: local).
 
-    ``only`` is the one file meant, if the user named a file.
+    ``only`` is the one file meant, if the user named a file; ``glob`` which files are, if the user gave a pattern.
     """
 
     uri: str
     root: str
     filesystem: FileSystem | None
     only: str | None = None
+    glob: str | None = None
 
     def path(self, name: str) -> str:
         """Path of the file ``name`` in the folder."""
@@ -30,10 +33,13 @@ class Location:
 
 
 def locate(source: str | Path) -> Location:
-    """The folder or file that ``source`` names.
+    """The folder or file that ``source`` names, or the folder and which of its files (``*`` also crosses folders).
 
     Raises UsageError for a URI that pyarrow cannot open, UnavailableError when nothing answers there.
     """
+    folder, glob = _split_glob(str(source))
+    if glob:
+        return replace(locate(folder), glob=glob)
     if "://" not in str(source):
         path = Path(source).absolute()
         if path.is_file():
@@ -49,6 +55,19 @@ def locate(source: str | Path) -> Location:
             folder, _, name = root.rpartition("/")
             return Location(str(source), folder, filesystem, name)
     return location
+
+
+def _split_glob(source: str) -> tuple[str, str]:
+    """The folder before the first wildcard and the pattern of names in it, "" where ``source`` is no pattern."""
+    is_uri = "://" in source
+    if not is_uri and Path(source).exists():
+        return source, ""
+    place, question, options = source.partition("?") if is_uri else (source, "", "")  # a URI's options, not a wildcard
+    found = re.search(r"[^/]*[*?\[]", place)
+    if found is None:
+        return source, ""
+    folder = place[: found.start()].rstrip("/") or ("/" if place.startswith("/") else ".")
+    return folder + question + options, place[found.start() :]
 
 
 @contextmanager
@@ -68,10 +87,17 @@ def list_files(location: Location) -> list[SourceFile]:
         info = (location.filesystem or LocalFileSystem()).get_file_info(location.path(location.only))
         return [SourceFile(name=location.only, size=info.size)]
     found = _local(Path(location.root)) if location.filesystem is None else _remote(location)
-    files = sorted((file for file in found if is_shard_name(file.name)), key=lambda file: file.name)
+    files = sorted((file for file in found if _is_meant(file.name, location.glob)), key=lambda file: file.name)
     if not files:
-        raise MissingInputError(location.root, "folder of TFRecord files (*.tfrecord*)")
+        wanted = "folder of TFRecord files (*.tfrecord*)"
+        raise MissingInputError(
+            location.root, wanted if location.glob is None else f"{wanted} that match {location.glob}"
+        )
     return files
+
+
+def _is_meant(name: str, glob: str | None) -> bool:
+    return is_shard_name(name) and (glob is None or fnmatchcase(name, glob))
 
 
 def _local(root: Path) -> list[SourceFile]:

@@ -33,14 +33,23 @@ def frame_bytes(modality: Modality) -> int:
     return modality.width * np.dtype(modality.dtype).itemsize
 
 
+def record_batch(videos: VideoBlock, schema: Schema) -> pa.RecordBatch:
+    """The columns of ``videos``, features over the same memory where they are contiguous."""
+    columns = [pa.array(videos.ids, pa.string())]
+    columns.append(_lists(videos.label_offsets, pa.array(videos.label_values, pa.int64())))
+    for modality in schema.modalities:
+        cells = _cells(videos.features[modality.name], modality)
+        columns.append(cells if videos.frame_offsets is None else _lists(videos.frame_offsets, cells))
+    return pa.record_batch(columns, schema=arrow_schema(schema))
+
+
 class ShardWriter:
     """Writes blocks to one file; what was written is in ``blocks`` and ``frames``. A context manager."""
 
     def __init__(self, path: Path, schema: Schema) -> None:
         self._schema = schema
-        self._arrow_schema = arrow_schema(schema)
         self._file = pa.OSFile(str(path), "wb")
-        self._writer = pa.ipc.new_file(self._file, self._arrow_schema)
+        self._writer = pa.ipc.new_file(self._file, arrow_schema(schema))
         self.blocks: list[int] = []
         self.frames = 0
 
@@ -57,12 +66,7 @@ class ShardWriter:
 
     def write(self, videos: VideoBlock) -> None:
         """Append ``videos`` as one block."""
-        columns = [pa.array(videos.ids, pa.string())]
-        columns.append(_lists(videos.label_offsets, pa.array(videos.label_values, pa.int64())))
-        for modality in self._schema.modalities:
-            cells = _cells(videos.features[modality.name], modality)
-            columns.append(cells if videos.frame_offsets is None else _lists(videos.frame_offsets, cells))
-        self._writer.write_batch(pa.record_batch(columns, schema=self._arrow_schema))
+        self._writer.write_batch(record_batch(videos, self._schema))
         self.blocks.append(len(videos.ids))
         self.frames += len(videos.ids) if videos.frame_offsets is None else int(videos.frame_offsets[-1])
 

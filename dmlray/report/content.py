@@ -90,7 +90,10 @@ def _space(path: Path, problems: list[str]) -> Space | None:
 
 def _videos(config: SweepConfig, problems: list[str]) -> dict[str, int]:
     try:
-        return {split: read_manifest(config.data / split)[0].videos for split in SPLITS if split in config.fingerprints}
+        splits = [
+            split for split in SPLITS if split in config.fingerprints and (config.stream is None or split != "train")
+        ]
+        return {split: read_manifest(config.data / split)[0].videos for split in splits}
     except DmlrayError as error:
         problems.append(f"The data could not be looked at ({error}).")
         return {}

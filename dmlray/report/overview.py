@@ -38,6 +38,7 @@ def settings_section(content: Content) -> Section:
     limit = "as many as fit" if resources.concurrency is None else str(resources.concurrency)
     rows = [
         ("data", str(config.data)),
+        *([] if config.stream is None else [("train, streamed", config.stream)]),
         ("videos", ", ".join(f"{split} {count:,}" for split, count in content.videos.items()) or "unknown"),
         ("trials", str(config.trials)),
         ("seed", str(config.seed)),

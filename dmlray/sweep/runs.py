@@ -38,6 +38,7 @@ def sweep_run(config: SweepConfig, trials: Sequence[TrialRecord], is_over: bool)
         tags={"dmlray.sweep": config.name, "dmlray.trials": str(config.trials)},  # a resume may extend it
         params={
             "data": str(config.data),
+            **({} if config.stream is None else {"stream": config.stream}),
             "seed": str(config.seed),
             "sampler": config.sampler,
         },

@@ -6,15 +6,16 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import yaml
 
 from dmlray.atomic import write_text
 from dmlray.cluster import node_resources
-from dmlray.data.dataset import Dataset, open_splits
-from dmlray.errors import InterruptedSweepError, StorageError, SweepExistsError, UnavailableError
+from dmlray.errors import InterruptedSweepError, SweepExistsError, UnavailableError
 from dmlray.model.build import check_buildable
 from dmlray.sweep.director import Listener, StudyDirector
+from dmlray.sweep.inputs import Inputs, check_inputs, open_inputs
 from dmlray.sweep.lock import hold
 from dmlray.sweep.placement import slots_that_fit
 from dmlray.sweep.sampler import SamplerName
@@ -22,6 +23,9 @@ from dmlray.sweep.settings import Resources, SweepConfig, SweepFolder, check_nam
 from dmlray.sweep.space import Space, load_space
 from dmlray.sweep.study import Study
 from dmlray.train.trial import run_trial
+
+if TYPE_CHECKING:
+    from dmlray.train.worker import Runner
 
 DEFAULT_TRIALS = 20
 
@@ -35,12 +39,16 @@ def new_config(
     sampler: SamplerName,
     resources: Mapping[str, float | None],
     tracking_uri: str,
+    stream: str | None = None,
 ) -> SweepConfig:
     """Resolve what a new sweep was asked for; ``trials`` None takes the space's number. Opens the data to pin it."""
+    if stream is not None and "://" not in stream:
+        stream = str(Path(stream).absolute())
     return SweepConfig(
         name=check_name(name),
         data=data.absolute(),
-        fingerprints={split: dataset.fingerprint for split, dataset in open_splits(data).items()},
+        stream=stream,
+        fingerprints=open_inputs(data, stream).fingerprints,
         trials=trials or space.trials or DEFAULT_TRIALS,
         seed=seed,
         sampler=sampler,
@@ -84,15 +92,6 @@ def discarded_unless_started(folder: SweepFolder) -> Iterator[None]:
         raise
 
 
-def check_data(config: SweepConfig) -> dict[str, Dataset]:
-    """Open the sweep's splits; refuse data that is not what the sweep was started on."""
-    splits = open_splits(config.data)
-    for name, fingerprint in config.fingerprints.items():
-        if name not in splits or splits[name].fingerprint != fingerprint:
-            raise StorageError(config.data / name, f"is not the data that sweep {config.name!r} was started on")
-    return splits
-
-
 def run_sweep(folder: SweepFolder, config: SweepConfig, listeners: list[Listener], say: Callable[[str], None]) -> None:
     """Run a sweep to its budget in the Ray that is connected.
 
@@ -101,17 +100,17 @@ def run_sweep(folder: SweepFolder, config: SweepConfig, listeners: list[Listener
     from dmlray.sweep.slot import SlotSettings
     from dmlray.sweep.tuner import run_trials
 
-    schema = check_data(config)["train"].schema
+    inputs = check_inputs(config)
     space = load_space(folder.space)
     resources = config.resources
     fitting = slots_that_fit(node_resources(), resources.cpus_per_trial, resources.gpus_per_trial)
     with hold(folder), closing(Study.open(folder.study)) as study:
         save_settings(folder, config)  # a resume may have changed them
-        director = StudyDirector(config, folder, space, study, partial(check_buildable, schema=schema))
+        director = StudyDirector(config, folder, space, study, partial(check_buildable, schema=inputs.schema))
         for listener in listeners:
             director.listen(listener)
         slot = SlotSettings(
-            resources.cpus_per_trial, resources.gpus_per_trial, run_trial, folder.path.absolute() / ".ray"
+            resources.cpus_per_trial, resources.gpus_per_trial, _runner(inputs), folder.path.absolute() / ".ray"
         )
         with _signals_stop(director, say):
             run_trials(director, slot, min(fitting, resources.concurrency or fitting))
@@ -120,6 +119,14 @@ def run_sweep(folder: SweepFolder, config: SweepConfig, listeners: list[Listener
         raise UnavailableError(f"Ray cannot train: {director.failure}; then: dmlray search --resume {config.name}")
     if director.wants_to_stop():
         raise InterruptedSweepError(f"stopped; go on with: dmlray search --resume {config.name}")
+
+
+def _runner(inputs: Inputs) -> "Runner":
+    if inputs.stream is None:
+        return run_trial
+    from dmlray.data.stream import RayStream
+
+    return partial(run_trial, stream=RayStream(inputs.stream))
 
 
 @contextmanager

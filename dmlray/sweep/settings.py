@@ -24,11 +24,15 @@ class Resources(Config):
 
 
 class SweepConfig(Config):
-    """A resolved sweep. ``data`` is absolute; ``fingerprints`` pins the content of each split against later changes."""
+    """A resolved sweep. ``data`` is absolute; ``fingerprints`` pins the content of each split against later changes.
+
+    ``stream`` is where the TFRecords are that trials train on instead of a converted train split: absolute, or a URI.
+    """
 
     version: Literal[1] = 1
     name: Annotated[str, StringConstraints(pattern=f"^{_NAME}$")]
     data: Path
+    stream: str | None = None
     fingerprints: dict[str, str]
     trials: PositiveInt
     seed: int = 0

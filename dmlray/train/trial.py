@@ -2,10 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
+from typing import Protocol
 
 import torch
 
 from dmlray.atomic import write_text
+from dmlray.config import FramesConfig
 from dmlray.data.batch import Batches
 from dmlray.data.dataset import open_splits
 from dmlray.data.predictions import load_predictions, save_predictions
@@ -32,8 +35,33 @@ from dmlray.train.threads import cpu_threads, seeded
 PREDICTIONS = {"validation": "predictions.arrow", "test": "test_predictions.arrow"}  # a split's file
 
 
-def run_trial(task: TrialTask, report: Callable[[EpochReport], bool], device: torch.device) -> TrialOutcome:
-    """Train ``task`` to its last epoch, or until ``report`` answers False ("stopped").
+class TrainingStream(Protocol):
+    """Videos to train on that are not converted, such as `data.stream.RayStream`."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes when they do."""
+
+    def batches(
+        self,
+        batch_size: int,
+        *,
+        frames: FramesConfig,
+        modalities: tuple[str, ...] | None,
+        seed: int,
+        bucketing: bool,
+        pinned: bool,
+    ) -> BatchSource:
+        """As `data.batch.Batches` makes them, shuffled."""
+
+
+def run_trial(
+    task: TrialTask,
+    report: Callable[[EpochReport], bool],
+    device: torch.device,
+    stream: TrainingStream | None = None,
+) -> TrialOutcome:
+    """Train ``task`` to its last epoch, or until ``report`` answers False ("stopped"); on ``stream``, if there is one.
 
     ``task.directory`` then holds config.json, log.jsonl, checkpoints/ (the newest 2 and the best), predictions.arrow
     (validation, best epoch) and, once complete and where there is a test split, test_predictions.arrow.
@@ -43,7 +71,7 @@ def run_trial(task: TrialTask, report: Callable[[EpochReport], bool], device: to
     """
     try:
         with cpu_threads(task.threads):
-            return _Trial(task, device).run(report)
+            return _Trial(task, device, stream).run(report)
     except ConfigError as error:
         raise TrainingError("bad_config", str(error)) from error
     except (DataError, MissingInputError) as error:
@@ -53,12 +81,13 @@ def run_trial(task: TrialTask, report: Callable[[EpochReport], bool], device: to
 
 
 class _Trial:
-    def __init__(self, task: TrialTask, device: torch.device) -> None:
-        self._task, self._device, self._config = task, device, task.config
-        self._splits = open_splits(task.data)
-        self._train_data = self._splits["train"]
+    def __init__(self, task: TrialTask, device: torch.device, stream: TrainingStream | None) -> None:
+        self._task, self._device, self._config, self._stream = task, device, task.config, stream
+        self._splits = open_splits(task.data, train=stream is None)
+        self._schema = self._splits["validation"].schema
+        self._fingerprint = (stream or self._splits["train"]).fingerprint
         with seeded(derive_seed(task.seed, "init"), device):
-            model = build_model(task.config, self._train_data.schema).to(device)
+            model = build_model(task.config, self._schema).to(device)
         optimizer = build_optimizer(model.parameters(), task.config.optimizer)
         self._training = Training(model, optimizer, task.config, derive_seed(task.seed, "train"), device)
         self._checkpoints = task.directory / "checkpoints"
@@ -93,7 +122,7 @@ class _Trial:
         training = self._training
         state = CheckpointState(
             config=self._config,
-            data=self._train_data.fingerprint,
+            data=self._fingerprint,
             epoch=training.epoch,
             videos=training.videos,
             best=best,
@@ -106,8 +135,9 @@ class _Trial:
         point = ResumePoint()
         if self._task.checkpoint is not None:
             digests = {**self._log.digests(), self._task.checkpoint: self._task.checkpoint_digest}
-            fingerprint = self._train_data.fingerprint
-            point = find_resume_point(self._checkpoints, self._task.checkpoint, digests, self._config, fingerprint)
+            point = find_resume_point(
+                self._checkpoints, self._task.checkpoint, digests, self._config, self._fingerprint
+            )
         if point.state is not None and point.name is not None:
             self._best = point.state.best
             self._restore_predictions(point.state.best)
@@ -135,14 +165,14 @@ class _Trial:
     def _evaluate_best(self, split: str, epoch: int) -> SplitResult:
         path = self._checkpoints / checkpoint_name(epoch)
         digest = self._log.digests().get(path.name)
-        state = load_checkpoint(path, digest, self._config, self._train_data.fingerprint)
+        state = load_checkpoint(path, digest, self._config, self._fingerprint)
         restore_checkpoint(path, state, self._training.model, None)
         result = self._evaluate(split, epoch)
         self._keep_predictions(split, result, digest or checkpoint_digest(path))
         return result
 
     def _evaluate(self, split: str, epoch: int) -> SplitResult:
-        classes = self._train_data.schema.classes
+        classes = self._schema.classes
         try:
             with device_memory_watched(epoch):
                 return evaluate(self._training.model, self._batches(split), classes, self._device)
@@ -158,19 +188,21 @@ class _Trial:
     def _batches(self, split: str) -> BatchSource:
         """A GPU's batches are made ready beside its work; on a CPU that work would only be in the way of training."""
         config, training = self._config, split == "train"
-        seed = derive_seed(self._task.seed, "order" if training else "evaluation frames")
         on_gpu = self._device.type == "cuda"
-        batches = Batches(
-            self._splits[split],
+        batches = self._maker(split)(
             config.batch_size,
             frames=config.frames,
             modalities=config.modalities,
-            seed=seed,
-            shuffle=training,
+            seed=derive_seed(self._task.seed, "order" if training else "evaluation frames"),
             bucketing=config.bucketing,
             pinned=on_gpu,
         )
         return Prefetched(batches) if on_gpu else batches
+
+    def _maker(self, split: str) -> Callable[..., BatchSource]:
+        if split == "train" and self._stream is not None:
+            return self._stream.batches
+        return partial(Batches, self._splits[split], shuffle=split == "train")
 
     def _known_best(self) -> Best:
         assert self._best is not None, "an epoch has been finished"

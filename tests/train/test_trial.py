@@ -1,17 +1,20 @@
 """What a trial leaves, what it leaves alone, and the reason each failure has."""
 
 import shutil
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from dmlray.config import TrialConfig
+from dmlray.data.batch import Batches
+from dmlray.data.dataset import Dataset
 from dmlray.data.predictions import load_predictions
 from dmlray.errors import TrainingError
 from dmlray.metrics.gap import gap_from_top
-from dmlray.train.task import TrialTask
+from dmlray.train.task import EpochReport, TrialTask
 from dmlray.train.trial import run_trial
 from tests.train.trials import CPU, GRU, LOGISTIC, VIDEOS, Ran, checkpoints, files, log_lines, make_task, run
 
@@ -87,6 +90,35 @@ def failure(task: TrialTask) -> TrainingError:
     with pytest.raises(TrainingError) as caught:
         run(task)
     return caught.value
+
+
+@dataclass(frozen=True)
+class Stream:
+    """The train split again, as if it came from elsewhere."""
+
+    dataset: Dataset
+    fingerprint: str
+
+    def batches(self, batch_size: int, **options: Any) -> Batches:
+        return Batches(self.dataset, batch_size, shuffle=True, **options)
+
+
+def test_a_stream_takes_the_place_of_the_train_split(whole: Ran, tmp_path: Path) -> None:
+    stream = Stream(Dataset.open(whole.task.data / "train"), "stream")
+    shutil.copytree(whole.task.data, tmp_path / "data", ignore=shutil.ignore_patterns("train"))
+    task = replace(whole.task, data=tmp_path / "data", directory=tmp_path / "trial")
+    reports: list[EpochReport] = []
+
+    def report(epoch: EpochReport) -> bool:
+        reports.append(epoch)
+        return True
+
+    outcome = run_trial(task, report, CPU, stream)
+    assert Ran(task, outcome, reports).curve() == whole.curve()
+    resumed = Ran(task, outcome, reports).resumed()
+    assert run_trial(resumed, report, CPU, stream).resumed_from == reports[4].checkpoint
+    other = run_trial(resumed, report, CPU, replace(stream, fingerprint="another"))
+    assert other.resumed_from is None, "checkpoints are of the data they were trained on"
 
 
 def test_parts_that_do_not_fit_are_a_bad_configuration(data: Path, tmp_path: Path) -> None:
