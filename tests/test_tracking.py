@@ -86,6 +86,7 @@ def test_runs_nest_and_hold_what_was_sent(uri, experiment, tmp_path):
     assert (artifacts / run.info.run_id / "artifacts" / "members.json").read_text() == "{}"
 
 
+@pytest.mark.thorough
 def test_syncing_again_changes_nothing(uri, experiment):
     tracker = Tracker(uri, experiment)
     tracker.sync([SWEEP, TRIAL])

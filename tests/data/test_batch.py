@@ -45,6 +45,7 @@ def videos(batches: list[Batch]) -> dict[int, bytes]:
 
 @settings(deadline=None)
 @given(size=st.integers(1, 30), start=st.integers(0, 23), worlds=st.tuples(st.integers(1, 5), st.integers(1, 5)))
+@pytest.mark.thorough
 def test_every_video_once_whatever_the_workers_and_the_interruption(
     frame_level: Dataset, size: int, start: int, worlds: tuple[int, int]
 ) -> None:

@@ -22,6 +22,8 @@ from dmlray.errors import DataError
 from tests.data.encoder import header
 from tests.data.videos import FRAME, VIDEO, random_block, write_tfrecords
 
+pytestmark = pytest.mark.thorough
+
 REPOSITORY = Path(__file__).parents[2]
 
 

@@ -114,6 +114,7 @@ def test_any_part_can_be_read_on_its_own(size: int, parts: list[tuple[int, int]]
     worlds=st.tuples(st.integers(1, 4), st.integers(1, 4)),
     seed=st.integers(0, 3),
 )
+@pytest.mark.thorough
 def test_killed_in_mid_epoch_the_rest_comes_once_with_other_workers(
     dataset: Dataset, mode: str, size: int, steps: int, worlds: tuple[int, int], seed: int
 ) -> None:

@@ -152,6 +152,7 @@ def build(case: dict[str, object], level: str) -> bytes:
 @pytest.mark.parametrize("schema", [FRAME, VIDEO], ids=["frame", "video"])
 @given(cases=st.lists(RECORDS, min_size=1, max_size=5))
 @settings(deadline=None, max_examples=120)
+@pytest.mark.thorough
 def test_vectorised_path_agrees_with_the_general_one(
     schema: Schema, cases: list[dict[str, object]], tmp_path_factory: pytest.TempPathFactory
 ) -> None:

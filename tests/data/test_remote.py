@@ -14,6 +14,8 @@ from dmlray.data.plan import GroupPlan
 from dmlray.errors import MissingInputError, UnavailableError
 from tests.data.videos import FRAME, random_block, write_tfrecords
 
+pytestmark = pytest.mark.thorough
+
 moto_warns = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
 
 

@@ -86,6 +86,7 @@ def test_video_level_is_the_mean_of_the_same_frames(frame_level: Path, video_lev
                 np.testing.assert_allclose(means.features[name][number], dequantize(rows).mean(axis=0), atol=1e-5)
 
 
+@pytest.mark.thorough
 def test_same_seed_same_bytes_in_any_process(frame_level: Path, tmp_path: Path) -> None:
     """protobuf's own order of map keys differs from process to process."""
     code = f"from tests.data.test_synthetic import *; synthesize(Path({str(tmp_path / 'again')!r}), SMALL)"

@@ -47,6 +47,7 @@ def mutated(draw: st.DrawFn, data: bytes) -> bytes:
 @pytest.mark.parametrize(("preset", "name"), GENUINE)
 @given(data=st.data())
 @settings(deadline=None, max_examples=60)
+@pytest.mark.thorough
 def test_damaged_genuine_records(real_data: Path, preset: str, name: str, data: st.DataObject) -> None:
     genuine = [bytes(record.data) for record, _ in zip(read_records(real_data / name), range(4), strict=False)]
     records = [mutated(data.draw, record) for record in genuine]

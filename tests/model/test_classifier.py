@@ -131,6 +131,7 @@ def test_the_seed_decides_the_parameters(config, schema):
 
 
 @pytest.mark.parametrize(("config", "schema"), CASES, ids=NAMES)
+@pytest.mark.thorough
 def test_passes_the_dry_build_which_leaves_the_generator_alone(config, schema):
     before = torch.get_rng_state()
     check_buildable(config, schema)

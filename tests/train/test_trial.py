@@ -62,6 +62,7 @@ def test_stops_when_told(cut: Ran) -> None:
     assert "test_gap" not in cut.outcome.metrics
 
 
+@pytest.mark.thorough
 def test_does_not_depend_on_what_ran_before(whole: Ran, frame_data: Path, tmp_path: Path) -> None:
     run(make_task(frame_data, tmp_path / "recurrent", GRU), stop_after=1)
     run(replace(whole.task, directory=tmp_path / "threads", seed=3, threads=2), stop_after=2)
