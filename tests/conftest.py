@@ -4,6 +4,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("dmlray", deadline=None)  # torch's first call takes a second
+settings.load_profile("dmlray")
 
 REAL_DATA = Path(__file__).parents[2] / "shared" / "data"
 
