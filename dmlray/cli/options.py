@@ -19,7 +19,7 @@ Tracking = Annotated[
 Address = Annotated[
     str | None, typer.Option("--address", envvar="RAY_ADDRESS", help="A running Ray (default: start one here).")
 ]
-DEFAULT_RESULTS = Path("results")
+DEFAULT_RESULTS = Path("results")  # also in sweep.settings, which this module must not import to stay light
 
 
 def answer(document: dict[str, Any]) -> None:

@@ -127,4 +127,4 @@ def _run(folder: "SweepFolder", config: "SweepConfig", address: str | None) -> N
         first = next(trial for trial in trials.values() if trial.reason)
         raise DmlrayError(f"no trial succeeded; trial {first.number} ended as {first.reason}: {first.message}")
     print_top(folder, 5)
-    console.print(f"next: dmlray ensemble {config.name} --top 5", soft_wrap=True)
+    console.print(f"next: dmlray ensemble {folder.as_typed} --top 5", soft_wrap=True)

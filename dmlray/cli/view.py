@@ -64,7 +64,7 @@ def status(name: Name, as_json: Json = False, results: Results = DEFAULT_RESULTS
         if trial.reason:
             print(f"  trial {trial.number} failed, {trial.reason}: {trial.message}")
     if state == "interrupted":
-        print(f"go on with: dmlray search --resume {name}")
+        print(f"go on with: dmlray search --resume {folder.as_typed}")
 
 
 def ui(

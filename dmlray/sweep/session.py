@@ -66,9 +66,8 @@ def create_sweep(results: Path, config: SweepConfig, space: Space) -> SweepFolde
     try:
         folder.path.mkdir(parents=True)
     except FileExistsError:
-        raise SweepExistsError(
-            f"{folder.path} exists already: choose another --name, or go on with `dmlray search --resume {config.name}`"
-        ) from None
+        remedy = f"choose another --name, or go on with `dmlray search --resume {folder.as_typed}`"
+        raise SweepExistsError(f"{folder.path} exists already: {remedy}") from None
     try:
         write_text(folder.space, yaml.safe_dump(dict(space.document), sort_keys=False))
         Study.create(folder.study, config.name, config.seed, config.sampler).close()
@@ -116,9 +115,9 @@ def run_sweep(folder: SweepFolder, config: SweepConfig, listeners: list[Listener
             run_trials(director, slot, min(fitting, resources.concurrency or fitting))
         shutil.rmtree(folder.path / ".ray", ignore_errors=True)
     if director.failure:
-        raise UnavailableError(f"Ray cannot train: {director.failure}; then: dmlray search --resume {config.name}")
+        raise UnavailableError(f"Ray cannot train: {director.failure}; then: dmlray search --resume {folder.as_typed}")
     if director.wants_to_stop():
-        raise InterruptedSweepError(f"stopped; go on with: dmlray search --resume {config.name}")
+        raise InterruptedSweepError(f"stopped; go on with: dmlray search --resume {folder.as_typed}")
 
 
 def _runner(inputs: Inputs) -> "Runner":

@@ -41,11 +41,15 @@ class SweepConfig(Config):
     tracking_uri: str
 
 
+DEFAULT_RESULTS = Path("results")
+
+
 class SweepFolder:
     """Where everything of one sweep lies: ``results/<name>``."""
 
     def __init__(self, results: Path, name: str) -> None:
         self.path = results / name
+        self.as_typed = name if results == DEFAULT_RESULTS else f"{name} --results {results}"  # in a command to repeat
         self.settings = self.path / "sweep.yaml"
         self.space = self.path / "space.yaml"
         self.study = self.path / "study.db"

@@ -34,7 +34,7 @@ def test_a_new_sweep_is_all_there_and_loads_again(tmp_path: Path, space: Space) 
 
 def test_a_name_is_taken_once(tmp_path: Path, space: Space) -> None:
     create_sweep(tmp_path, config(), space)
-    with pytest.raises(SweepExistsError, match="--resume toy"):
+    with pytest.raises(SweepExistsError, match=f"--resume toy --results {tmp_path}"):
         create_sweep(tmp_path, config(), space)
 
 
