@@ -17,6 +17,7 @@ from dmlray.errors import UnavailableError
 from dmlray.train.channel import Channel, Event, TrialEnd
 from dmlray.train.worker import Runner, serve_trials
 
+_GRACE_S = 10.0  # for a worker in the middle of an epoch, which looks at its channel only after it
 _PATIENCE_S = 5.0  # between looks at whether the Ray Train run is still alive
 
 
@@ -55,6 +56,11 @@ class Slot(tune.Trainable):
                 return {"event": event, "done": isinstance(event.what, TrialEnd)}
             if not self._thread.is_alive():
                 raise UnavailableError(f"the slot's Ray Train run ended: {self._failure}")
+
+    def cleanup(self) -> None:
+        """Let the Ray Train run end by itself: killed, it would leave its placement group and with it the CPUs."""
+        ray.get(self._channel.close.remote())
+        self._thread.join(_GRACE_S)
 
     def save_checkpoint(self, checkpoint_dir: str) -> dict[str, Any]:
         """Nothing: checkpoints belong to the trial's folder, not to Tune."""

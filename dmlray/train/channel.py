@@ -35,6 +35,7 @@ class Channel:
     def __init__(self) -> None:
         self._task: TrialTask | None = None
         self._starts = 0
+        self._closed = False
         self._changed = asyncio.Event()
         self._events: asyncio.Queue[Event] = asyncio.Queue()
         self._verdict: asyncio.Future[bool] | None = None
@@ -56,10 +57,18 @@ class Channel:
         except TimeoutError:
             return None
 
-    async def next_task(self) -> TrialTask:
-        """Wait for a task. A task that comes back after `MAX_STARTS` starts is ended as ``worker_lost``."""
+    async def close(self) -> None:
+        """There will be no more tasks: the worker may go, after the report that it is about to make at the latest."""
+        self._task, self._closed = None, True
+        self._decide(False)
+        self._changed.set()
+
+    async def next_task(self) -> TrialTask | None:
+        """Wait for a task; None once closed. One that comes back after `MAX_STARTS` starts ends as ``worker_lost``."""
         while True:
             while self._task is None:
+                if self._closed:
+                    return None
                 self._changed.clear()
                 await self._changed.wait()
             if self._starts < MAX_STARTS:

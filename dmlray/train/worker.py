@@ -29,7 +29,9 @@ def serve_trials(settings: dict[str, Any]) -> None:
     channel, runner = settings["channel"], settings["runner"]
     device = ray.train.torch.get_device()
     while True:
-        task: TrialTask = ray.get(channel.next_task.remote())
+        task: TrialTask | None = ray.get(channel.next_task.remote())
+        if task is None:
+            return
         unexpected: Exception | None = None
         try:
             outcome = runner(task, lambda report, n=task.number: ray.get(channel.report.remote(n, report)), device)

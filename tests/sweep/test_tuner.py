@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from ray.util import placement_group_table
 
 from dmlray.config import TrialConfig
 from dmlray.errors import TrainingError
@@ -73,6 +74,8 @@ def test_a_warm_slot_trains_trial_after_trial(ray_session: None, tmp_path: Path)
     director = ScriptedDirector(tmp_path, trials=8)
     run_trials(director, SlotSettings(cpus=1, gpus=0, runner=train, scratch=tmp_path / "ray"), concurrency=1)
 
+    created = [group for group in placement_group_table().values() if group["state"] == "CREATED"]
+    assert created == [], "the next sweep on this cluster finds every CPU free"
     assert director.lost == []
     assert director.epochs[PRUNED] == [1, 2]
     assert PRUNED not in director.ends

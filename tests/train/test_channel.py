@@ -28,7 +28,7 @@ def test_a_report_waits_for_the_verdict() -> None:
     async def scene() -> None:
         channel = Channel()
         await channel.assign(task(0))
-        assert (await channel.next_task()).number == 0
+        assert await channel.next_task() == task(0)
         waiting = await report_later(channel, 0, 1)
         assert await channel.next_event(1) == Event(0, report(1))
         assert not waiting.done()
@@ -49,7 +49,7 @@ def test_a_new_task_stops_the_trial_that_waits() -> None:
         assert await waiting is False
         await channel.end(0, DONE)  # what the stopped trial says on its way out is nobody's business
         assert await channel.next_event(0.01) is None
-        assert (await channel.next_task()).number == 1
+        assert await channel.next_task() == task(1)
 
     asyncio.run(scene())
 
@@ -61,6 +61,7 @@ def test_a_restarted_worker_continues_from_its_last_report() -> None:
         await channel.next_task()
         dead = await report_later(channel, 3, 2)
         restarted = await channel.next_task()
+        assert restarted is not None
         assert (restarted.number, restarted.checkpoint, restarted.checkpoint_digest) == (3, "epoch-2", "digest-2")
         dead.cancel()
 
@@ -72,14 +73,32 @@ def test_a_trial_that_kills_its_worker_is_given_up() -> None:
         channel = Channel()
         await channel.assign(task(5))
         for _ in range(MAX_STARTS):
-            assert (await channel.next_task()).number == 5
+            assert await channel.next_task() == task(5)
         waiting = asyncio.create_task(channel.next_task())
         event = await channel.next_event(1)
         assert event is not None
         assert isinstance(event.what, TrialEnd)
         assert (event.number, event.what.reason) == (5, "worker_lost")
         await channel.assign(task(6))
-        assert (await waiting).number == 6
+        assert await waiting == task(6)
+
+    asyncio.run(scene())
+
+
+def test_closing_lets_the_worker_go_wherever_it_is() -> None:
+    async def scene() -> None:
+        channel = Channel()
+        await channel.assign(task(0))
+        await channel.next_task()
+        waiting = await report_later(channel, 0, 1)
+        await channel.close()
+        assert await waiting is False
+        assert await channel.next_task() is None
+        idle = Channel()
+        asking = asyncio.create_task(idle.next_task())
+        await asyncio.sleep(0)
+        await idle.close()
+        assert await asking is None
 
     asyncio.run(scene())
 
