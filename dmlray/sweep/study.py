@@ -7,7 +7,7 @@ running (to be continued) or finished, never in between.
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
 from dmlray.errors import ConfigError, DmlrayError, StorageError
 from dmlray.seeding import derive_seed
@@ -40,14 +40,12 @@ class Study:
         self._tried = {fingerprint(record.config) for record in self._records.values()}
 
     @classmethod
-    def create(
-        cls, path: Path, name: str, seed: int, sampler: SamplerName = "tpe", metadata: Mapping[str, Any] | None = None
-    ) -> "Study":
+    def create(cls, path: Path, name: str, seed: int, sampler: SamplerName = "tpe") -> "Study":
         """Make the file of a new study, whole or not at all. Raises SweepExistsError if there is one already."""
         if sampler not in get_args(SamplerName):
             raise ConfigError("sampler", sampler, f"one of {', '.join(get_args(SamplerName))}")
         header = {"format": FORMAT, "seed": seed, "sampler": sampler}
-        Store.create(path, name, {"dmlray": header, "metadata": dict(metadata or {}), "space": None})
+        Store.create(path, name, {"dmlray": header, "space": None})
         return cls.open(path)
 
     @classmethod
@@ -63,15 +61,6 @@ class Study:
     def close(self) -> None:
         """Let go of the file."""
         self._store.close()
-
-    @property
-    def metadata(self) -> dict[str, Any]:
-        """What the session keeps with the study: JSON values."""
-        return dict(self._store.attributes()["metadata"])
-
-    def set_metadata(self, metadata: Mapping[str, Any]) -> None:
-        """Replace the metadata."""
-        self._store.set_attribute("metadata", dict(metadata))
 
     def trials(self) -> list[TrialRecord]:
         """All trials by number; a read-only study looks again each time."""

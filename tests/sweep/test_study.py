@@ -208,7 +208,7 @@ def test_a_watcher_sees_the_driver_write(study: Study, space: Space) -> None:
         study.complete(number, 0.5, 1, METRICS)
         assert watcher.trials() == study.trials()
         with pytest.raises(StorageError, match="readonly"):
-            watcher.set_metadata({"a watcher": "must not"})
+            watcher.ask(space)
 
 
 def test_asks_for_something_new_where_there_is_something(study: Study, tmp_path: Path) -> None:
@@ -246,21 +246,19 @@ def test_refuses_another_space(study: Study, space: Space, tmp_path: Path) -> No
         study.ask(load_text(tmp_path, SPACE, {"space.epochs": "2"}))
 
 
-def test_keeps_metadata(study: Study) -> None:
-    study.set_metadata({"mlflow": {"parent": "abc"}, "hours": 1.5})
+def test_keeps_how_it_began(study: Study) -> None:
     with closing(Study.open(study.path, read_only=True)) as again:
-        assert again.metadata == {"mlflow": {"parent": "abc"}, "hours": 1.5}
         assert (again.name, again.seed, again.sampler) == ("fresh", 3, "tpe")
 
 
 def test_creates_once_and_nothing_by_halves(tmp_path: Path) -> None:
     path = tmp_path / "a {strange}% name?" / "study.db"
-    Study.create(path, "sweep", seed=2**62, sampler="random", metadata={"a": 1}).close()
+    Study.create(path, "sweep", seed=2**62, sampler="random").close()
     assert {file.name for file in path.parent.iterdir()} <= {"study.db", "study.db-wal", "study.db-shm"}
     with pytest.raises(SweepExistsError, match=r"study\.db exists already"):
         Study.create(path, "sweep", seed=1)
     with closing(Study.open(path)) as study:
-        assert (study.seed, study.sampler, study.metadata) == (2**62, "random", {"a": 1})
+        assert (study.seed, study.sampler) == (2**62, "random")
 
 
 def test_refuses_an_unknown_sampler(tmp_path: Path) -> None:
