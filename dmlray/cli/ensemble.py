@@ -49,7 +49,7 @@ def ensemble(
         finished = [trial for trial in study.trials() if trial.state is TrialState.complete]
     candidates = load_candidates((t.number, describe(t.config), folder.trial(t.number)) for t in finished)
     found = search_ensemble(candidates, settings)
-    own_name = check_name(save_as or f"top{top}")
+    own_name = check_name(save_as or f"top{top}", "--as")
     directory = folder.ensemble(own_name)
     save_ensemble(directory, found.report, found.validation, found.test)
     Tracker(config.tracking_uri, "dmlray").sync([ensemble_run(config.name, own_name, found.report, directory)])

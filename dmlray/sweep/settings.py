@@ -97,8 +97,8 @@ def resumed(
     return config.model_copy(update=update)
 
 
-def check_name(name: str) -> str:
-    """A sweep's name is a folder's name and a run's; raises ConfigError for one that cannot be."""
+def check_name(name: str, option: str = "--name") -> str:
+    """A sweep's or an ensemble's name is a folder's and a run's; raises ConfigError for one that cannot be."""
     if not re.fullmatch(_NAME, name):
-        raise ConfigError("--name", name, "1 to 64 letters, digits, '.', '_' or '-', starting with a letter or digit")
+        raise ConfigError(option, name, "1 to 64 letters, digits, '.', '_' or '-', starting with a letter or digit")
     return name
