@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from dmlray.data.columns import Columns, VideoBlock
 from dmlray.data.example import MalformedError
 from dmlray.data.reader import BadRecord, read_videos
-from dmlray.data.schema import PRESETS, Modality, Schema
+from dmlray.data.schema import PRESETS, Schema
 from dmlray.data.tfrecord import read_chunks
 from dmlray.data.video import decode_video
 from dmlray.errors import DataError, MissingInputError
@@ -25,23 +25,7 @@ from tests.data.encoder import (
     int_feature,
     write,
 )
-
-FRAME = Schema(
-    level="frame",
-    modalities=(
-        Modality(name="visual", feature="rgb", width=5, dtype="uint8"),
-        Modality(name="audio", feature="audio", width=130, dtype="uint8"),
-    ),
-    classes=300,
-)
-VIDEO = Schema(
-    level="video",
-    modalities=(
-        Modality(name="visual", feature="mean_rgb", width=3, dtype="float32"),
-        Modality(name="audio", feature="mean_audio", width=2, dtype="float32"),
-    ),
-    classes=300,
-)
+from tests.data.wire_law import FRAME, VIDEO
 
 
 def frame_record(**changes: bytes | None) -> bytes:
