@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -74,9 +73,14 @@ def addition_gaps(
     A mean of scores ranks as their sum does, so nothing is divided.
     """
     firsts = np.cumsum([0, *(len(block.classes) for block in blocks[:-1])])
+    ends = np.cumsum([len(block.starts) - 1 for block in blocks]) * k
+    keys = np.empty((len(members), ends[-1]), dtype=np.uint64)
+
+    def fill(block: PairBlock, base: NDArray[np.float32], first: int, end: int) -> None:
+        keys[:, end - (len(block.starts) - 1) * k : end] = _top_keys(block, base, first, members, k)
+
     with ThreadPoolExecutor() as pool:  # NumPy sorts outside the interpreter's lock
-        parts = pool.map(partial(_top_keys, members=members, k=k), blocks, sums, firsts.tolist())
-        keys = np.concatenate(list(parts), axis=1)
+        list(pool.map(fill, blocks, sums, firsts.tolist(), ends.tolist()))
         list(pool.map(np.ndarray.sort, keys))
     positives = sum(block.positives for block in blocks)
     return np.array([_ranked_gap(ranking, positives) for ranking in keys])
