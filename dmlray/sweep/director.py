@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from dmlray.config import TrialConfig
+from dmlray.failpoints import reach
 from dmlray.seeding import derive_seed
 from dmlray.sweep.records import TrialRecord
 from dmlray.sweep.settings import SweepConfig, SweepFolder
@@ -59,10 +60,13 @@ class StudyDirector:
         if self._left:
             trial = self._left.popleft()
         elif self._asked() < self._sweep.trials:
+            reach("before-ask")
             trial = self._study.ask(self._space, self._check)
+            reach("after-ask", trial=trial.number)
         else:
             return None
         trial = self._study.start(trial.number)
+        reach("after-start", trial=trial.number, attempt=trial.attempts)
         self._tell("continued" if trial.attempts > 1 else "started", trial)
         return TrialTask(
             sweep=self._sweep.name,

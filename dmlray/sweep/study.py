@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import get_args
 
 from dmlray.errors import ConfigError, DmlrayError, StorageError
+from dmlray.failpoints import reach
 from dmlray.seeding import derive_seed
 from dmlray.sweep.asking import Candidate, Check, fingerprint, next_candidate
 from dmlray.sweep.records import TrialRecord, TrialState, epoch_attribute, json_numbers, with_epoch
@@ -109,6 +110,7 @@ class Study:
         """Count an attempt at a waiting or interrupted trial; it is running from now on."""
         record = self._unfinished(number)
         self._store.set_trial_attribute(number, "attempts", record.attempts + 1)
+        reach("amid-start", trial=number)
         if record.state == TrialState.waiting:
             self._store.set_state(number, TrialState.running)
         return self._reread(number)
@@ -125,11 +127,14 @@ class Study:
         if changed == record:
             return record
         self._unfinished(number)
+        reach("before-report", trial=number, epoch=epoch)
         if math.isfinite(metrics["val_gap"]):
             self._store.set_intermediate_value(number, epoch, metrics["val_gap"])
+        reach("amid-report", trial=number, epoch=epoch)
         # Last, so that a crash between the two leaves an epoch that is trained and told again, not one without a value.
         self._store.set_trial_attribute(number, *epoch_attribute(epoch, metrics, checkpoint, digest))
         self._records[number] = changed
+        reach("after-report", trial=number, epoch=epoch)
         return changed
 
     def complete(self, number: int, value: float, best_epoch: int, metrics: Mapping[str, float]) -> TrialRecord:
@@ -159,8 +164,11 @@ class Study:
             return self.fail(number, "nan", f"the best val_gap is {value}")
         self._unfinished(number)
         outcome = {"value": value, "best_epoch": best_epoch, "metrics": json_numbers(metrics)}
+        reach("before-tell", trial=number)
         self._store.set_trial_attribute(number, "outcome", outcome)
+        reach("amid-tell", trial=number)
         self._store.set_state(number, state, value)
+        reach("after-tell", trial=number)
         return self._reread(number)
 
     def _unfinished(self, number: int) -> TrialRecord:

@@ -19,6 +19,7 @@ from torch.optim import Optimizer
 from dmlray.atomic import atomic_path
 from dmlray.config import Config, TrialConfig
 from dmlray.errors import StorageError
+from dmlray.failpoints import reach
 
 _FORMAT = 1
 _KEY = "dmlray"  # one metadata key: several would be written in any order
@@ -84,6 +85,7 @@ def save_checkpoint(path: Path, state: CheckpointState) -> str:
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     with atomic_path(path) as temporary:
         safetensors.torch.save_file(plain, temporary, {_KEY: json.dumps(header.model_dump(mode="json"))})
+        reach("checkpoint-written", epoch=state.epoch, path=temporary)
         return checkpoint_digest(temporary)
 
 

@@ -17,6 +17,7 @@ from torch.optim import Optimizer
 from dmlray.config import TrialConfig
 from dmlray.data.batch import Batch
 from dmlray.errors import TrainingError
+from dmlray.failpoints import reach
 from dmlray.seeding import derive_seed
 from dmlray.train.loss import cross_entropy
 from dmlray.train.optim import optimizer_step
@@ -93,7 +94,8 @@ def _train_epoch(training: Training, batches: BatchSource) -> EpochStats:
         device_memory_watched(number),
         closing(batches.epoch(training.epoch)) as epoch,
     ):
-        for batch in waits.over(epoch):
+        for step, batch in enumerate(waits.over(epoch), start=1):
+            reach("step", epoch=number, step=step)
             losses.add(_train_step(training, batch), len(batch))
             training.videos += len(batch)
         mean = losses.mean()

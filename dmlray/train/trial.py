@@ -14,6 +14,7 @@ from dmlray.data.dataset import open_splits
 from dmlray.data.predictions import load_predictions, save_predictions
 from dmlray.data.prefetch import Prefetched
 from dmlray.errors import ConfigError, DataError, MissingInputError, StorageError, TrainingError
+from dmlray.failpoints import reach
 from dmlray.model.build import build_model
 from dmlray.seeding import derive_seed
 from dmlray.train.checkpoint import (
@@ -110,12 +111,14 @@ class _Trial:
             self._best = Best(epoch=stats.epoch, value=gap, metrics=metrics)
         best = self._known_best()
         name, digest = checkpoint_name(stats.epoch), self._save(best)
+        reach("checkpoint-saved", epoch=stats.epoch)
         if best.epoch == stats.epoch:
             self._keep_predictions("validation", result, digest)
         # The checkpoint before this one keeps its best too, so that a trial can go on from either.
         prune_checkpoints(self._checkpoints, {stats.epoch - 1, stats.epoch, best.epoch, (previous or best).epoch})
         report = EpochReport(stats.epoch, metrics | stats.metrics(), name, digest)
         self._log.append(epoch=stats.epoch, metrics=report.metrics, checkpoint=name, digest=digest)
+        reach("epoch-logged", epoch=stats.epoch)
         return report
 
     def _save(self, best: Best) -> str:
