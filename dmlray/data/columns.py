@@ -51,20 +51,20 @@ class Columns:
         self._others: dict[int, Video] = {}
         self._read(*self._find(Regions(start, start + np.array(chunk.lengths, np.int64), self.ok)))
 
-    def _find(self, record: Regions) -> tuple[Regions, Regions, list[Regions]]:
-        """Where the Feature of id and labels and the value of each modality lie."""
+    def _find(self, record: Regions) -> tuple[Regions, Regions | None, list[Regions]]:
+        """Where the Feature of id and labels (None: not to be read) and the value of each modality lie."""
         schema, window = self._schema, self._window
         context, lists = window.top(record)
-        keys = [schema.id_feature, schema.labels_feature]
+        keys = [schema.id_feature] if schema.labels_feature is None else [schema.id_feature, schema.labels_feature]
         names = [modality.feature for modality in schema.modalities]
         if schema.level == "video":
             found = window.entries(context, keys + names)
             self.ok &= lists.ok
         else:
             found = window.entries(context, keys) + window.entries(lists, names)
-        return found[0], found[1], found[2:]
+        return found[0], found[1] if len(keys) > 1 else None, found[len(keys) :]
 
-    def _read(self, ids: Regions, labels: Regions, values: list[Regions]) -> None:
+    def _read(self, ids: Regions, labels: Regions | None, values: list[Regions]) -> None:
         window = self._window
         for modality, value in zip(self._schema.modalities, values, strict=True):
             if self._schema.level == "frame":
@@ -73,7 +73,8 @@ class Columns:
                 region = window.feature(value, FLOAT_LIST)
                 self.ok &= region.ok & (region.end - region.start == 4 * modality.width)
                 self._vectors[modality.name] = window.floats(np.where(self.ok, region.start, 0), modality.width)
-        self._read_labels(window.feature(labels, INT64_LIST))
+        none = np.zeros_like(ids.start)
+        self._read_labels(Regions(none, none, ids.ok) if labels is None else window.feature(labels, INT64_LIST))
         self._read_ids(window.feature(ids, BYTES_LIST))
         if self._rows:
             counts = np.array([[len(rows) for rows in column] for column in self._rows.values()])

@@ -35,20 +35,22 @@ class Modality(Config):
 class Schema(Config):
     """A frame-level record has one uint8 string per frame (SequenceExample), a video-level one float32 vectors.
 
-    ``max_frames`` is the most that training sees of a video; converted shards keep every frame.
+    ``max_frames`` is the most that training sees of a video; converted shards keep every frame. Where
+    ``labels_feature`` is None, the records are read without labels, as those of a challenge's test set are.
     """
 
     level: Literal["frame", "video"]
     modalities: Annotated[tuple[Modality, ...], Field(min_length=1)]
     classes: PositiveInt
     id_feature: Name = "id"
-    labels_feature: Name = "labels"
+    labels_feature: Name | None = "labels"
     max_frames: PositiveInt = 300
 
     @model_validator(mode="after")
     def _parts_fit(self) -> "Schema":
         names = [modality.name for modality in self.modalities]
-        features = [self.id_feature, self.labels_feature, *(modality.feature for modality in self.modalities)]
+        features = [self.id_feature, *(modality.feature for modality in self.modalities)]
+        features += [] if self.labels_feature is None else [self.labels_feature]
         if len(set(names)) < len(names) or {"id", "labels"} & set(names):
             raise ValueError("modality names must differ from each other, from `id` and from `labels`")
         if len(set(features)) < len(features):

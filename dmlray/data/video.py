@@ -24,7 +24,7 @@ def decode_video(data: memoryview, schema: Schema) -> Video:
     What is in other features does not matter.
     """
     names = {schema.id_feature, schema.labels_feature, *(modality.feature for modality in schema.modalities)}
-    example = decode(data, names)
+    example = decode(data, [name for name in names if name is not None])
     features = {modality.name: _matrix(example, modality, schema.level) for modality in schema.modalities}
     if schema.level == "frame":
         _check_frames(features, schema)
@@ -49,7 +49,7 @@ def _id(example: Example, name: str) -> str:
 
 def _labels(example: Example, schema: Schema) -> NDArray[np.int64]:
     name = schema.labels_feature
-    values = _feature(example, name)
+    values = _feature(example, name) if name is not None else None
     if values is None:
         return np.empty(0, np.int64)
     if isinstance(values, list) or not is_ints(values):

@@ -268,6 +268,17 @@ def test_map_of_many_entries_is_read(tmp_path: Path) -> None:
     assert labels(block, 0) == [7, 299]
 
 
+@pytest.mark.parametrize("level", ["frame", "video"])
+def test_records_without_labels(level: str, tmp_path: Path) -> None:
+    record, schema = (frame_record, FRAME) if level == "frame" else (video_record, VIDEO)
+    path = write(tmp_path / "a", [record(labels=None), record(labels=None) + bytes([0x78, 0]), record()])
+    block = only_block(path, schema.model_copy(update={"labels_feature": None}))
+    assert block.ids == ["abcd"] * 3
+    assert block.label_offsets.tolist() == [0, 0, 0, 0]
+    with pytest.raises(DataError, match="feature 'labels' is missing"):
+        only_block(path, schema)
+
+
 def test_missing_file(tmp_path: Path) -> None:
     with pytest.raises(MissingInputError):
         list(read_videos(str(tmp_path / "none"), VIDEO))
