@@ -104,7 +104,8 @@ class StudyDirector:
     def _on_report(self, number: int, report: EpochReport) -> bool:
         trial = self._study.report(number, report.epoch, report.metrics, report.checkpoint, report.digest)
         is_last = report.epoch >= trial.config["epochs"]
-        if is_last or not should_stop(self._space.stopping, self._study.histories(), number):
+        histories = self._study.histories()
+        if is_last or not should_stop(self._space.stopping, histories, number, self._space.max_epochs):
             self._tell("epoch", trial)
             return True
         best_epoch, best = max(trial.history, key=lambda point: (point[1], -point[0]))

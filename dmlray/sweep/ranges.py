@@ -102,8 +102,13 @@ class FloatRange(Leaf):
     log: bool
 
     def suggest(self, suggester: Suggester) -> float:
-        """A float within the bounds."""
-        return suggester.float(self.name, self.low, self.high, self.step, self.log)
+        """A float within the bounds; on a grid the decimal number itself, 0.3 where steps of 0.1 add up to 0.30...04."""
+        value = suggester.float(self.name, self.low, self.high, self.step, self.log)
+        return value if self.step is None else self.on_grid(round((value - self.low) / self.step))
+
+    def on_grid(self, index: builtins.int) -> builtins.float:
+        """``low`` plus ``index`` steps, calculated in decimals as they are written."""
+        return float(Decimal(str(self.low)) + index * Decimal(str(self.step or 0.0)))
 
     def probes(self) -> tuple[Scalar, ...]:
         """Both ends and a point between, which a field of integers refuses."""

@@ -9,10 +9,10 @@ from typing import Any
 
 from pydantic import PositiveInt, ValidationError
 
-from dmlray.config import Config
+from dmlray.config import Config, TrialConfig
 from dmlray.errors import ConfigError
 from dmlray.sweep.probes import check_space
-from dmlray.sweep.ranges import Fixed, Suggester
+from dmlray.sweep.ranges import Fixed, FloatRange, IntRange, Suggester
 from dmlray.sweep.stopping import StoppingConfig
 from dmlray.sweep.tree import Group, leaves, parse_tree
 from dmlray.sweep.variants import unknown_key
@@ -49,6 +49,16 @@ class Space:
     def dimensions(self) -> int:
         """How many parameters there are to choose, those of all branches together."""
         return sum(not isinstance(leaf, Fixed) for leaf in leaves(self.root))
+
+    @property
+    def max_epochs(self) -> int:
+        """The most epochs that a trial of this space may train."""
+        leaf = next((leaf for leaf in leaves(self.root) if leaf.keys == ("epochs",)), None)
+        if leaf is None:
+            return int(TrialConfig.model_fields["epochs"].default)
+        if isinstance(leaf, IntRange | FloatRange):
+            return int(leaf.high)
+        return int(leaf.value if isinstance(leaf, Fixed) else max(leaf.options))
 
     @property
     def fingerprint(self) -> str:
