@@ -3,7 +3,7 @@
 A worker trains trial after trial in one process; the tenth must come out bit for bit as if it had been the first.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -30,3 +30,16 @@ def seeded(seed: int, device: torch.device) -> Iterator[None]:
             with torch.cuda.device(device):
                 torch.cuda.manual_seed(seed)
         yield
+
+
+def generator_mark(device: torch.device) -> Callable[[], None]:
+    """What, when called, makes the generators (the CPU's, and ``device``'s) draw again from where they are now."""
+    cpu = torch.get_rng_state()
+    gpu = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
+
+    def return_to_it() -> None:
+        torch.set_rng_state(cpu)
+        if gpu is not None:
+            torch.cuda.set_rng_state(gpu, device)
+
+    return return_to_it

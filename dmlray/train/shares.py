@@ -1,0 +1,25 @@
+"""A worker's share of every batch of an epoch."""
+
+from collections.abc import Generator
+from contextlib import closing
+
+from dmlray.data.batch import Batch
+from dmlray.train.distributed import Peers
+from dmlray.train.loop import BatchSource
+
+
+class Shares:
+    """As many batches for every worker, each a part of the batch of all; a share may hold no video.
+
+    For a source that only ever gives whole batches: every worker reads them all.
+    """
+
+    def __init__(self, source: BatchSource, peers: Peers) -> None:
+        self._source, self._peers = source, peers
+
+    def epoch(self, epoch: int) -> Generator[Batch, None, None]:
+        """This worker's part of each batch."""
+        rank, size = self._peers.rank, self._peers.size
+        with closing(self._source.epoch(epoch)) as batches:
+            for batch in batches:
+                yield batch.part(len(batch) * rank // size, len(batch) * (rank + 1) // size)
