@@ -60,12 +60,12 @@ def difference(old: ConversionPlan, new: ConversionPlan) -> str | None:
     return None
 
 
-def pack(files: Sequence[SourceFile]) -> list[list[SourceFile]]:
-    """Neighbours together until the next file would exceed ``SHARD_BYTES`` or ``GROUP_FILES``."""
+def pack(files: Sequence[SourceFile], limit: int = SHARD_BYTES) -> list[list[SourceFile]]:
+    """Neighbours together until the next file would exceed ``limit`` bytes or ``GROUP_FILES``."""
     groups: list[list[SourceFile]] = []
     size = 0
     for file in files:
-        if not groups or size + file.size > SHARD_BYTES or len(groups[-1]) == GROUP_FILES:
+        if not groups or size + file.size > limit or len(groups[-1]) == GROUP_FILES:
             groups.append([])
             size = 0
         groups[-1].append(file)
