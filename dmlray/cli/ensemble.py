@@ -19,7 +19,13 @@ def ensemble(
     name: Name,
     top: Annotated[int, typer.Option(help="At most this many members.")] = 5,
     size: Annotated[int, typer.Option(help="Picks of the greedy selection; a member can be picked again.")] = 25,
-    weights: Annotated[Literal["gap", "count", "uniform"], typer.Option(help="How picks become weights.")] = "gap",
+    weights: Annotated[
+        Literal["gap", "count", "uniform", "optimised"], typer.Option(help="How picks become weights.")
+    ] = "gap",
+    scale: Annotated[
+        Literal["temperature", "none"], typer.Option(help="Put members' scores on one scale first, or leave them.")
+    ] = "temperature",
+    bags: Annotated[int, typer.Option(help="Pool this many selections, each of half the trials; 0: one of all.")] = 0,
     report_split: Annotated[float, typer.Option(help="Share of validation videos kept from the selection.")] = 0.5,
     save_as: Annotated[str | None, typer.Option("--as", help="The ensemble's own name (default: top<TOP>).")] = None,
     as_json: Json = False,
@@ -32,16 +38,17 @@ def ensemble(
     from contextlib import closing
 
     from dmlray.ensemble.candidates import load_candidates
+    from dmlray.ensemble.choice import EnsembleSettings
     from dmlray.ensemble.report import save_ensemble
     from dmlray.ensemble.runs import ensemble_run
-    from dmlray.ensemble.search import EnsembleSettings, search_ensemble
+    from dmlray.ensemble.search import search_ensemble
     from dmlray.sweep.records import TrialState
     from dmlray.sweep.runs import describe
     from dmlray.sweep.settings import SweepFolder, check_name, load_settings
     from dmlray.sweep.study import Study
     from dmlray.tracking import Tracker
 
-    settings = EnsembleSettings(top=top, size=size, weights=weights, report_split=report_split)
+    settings = EnsembleSettings(top, size, weights, scale, bags, report_split)
     settings.check()
     folder = SweepFolder(results, name)
     config = load_settings(folder)
@@ -66,16 +73,23 @@ def _print(report: "EnsembleReport") -> None:
     from rich.table import Table
 
     console = Console(highlight=False)
-    members = Table("trial", "GAP", "weight", "picks", "gain", "model", box=box.SIMPLE_HEAD, title="members")
+    heads = ("trial", "GAP", "weight", "picks", "gain", "without", "model")
+    members = Table(*heads, box=box.SIMPLE_HEAD, title="members")
     for member in report.members:
         cells = [f"{member.gap:.4f}", f"{member.weight:.4f}", str(member.picks), f"{member.gain:+.4f}"]
+        cells.append("" if member.leave_one_out is None else f"{-member.leave_one_out:+.4f}")
         members.add_row(str(member.trial), *cells, member.name)
-    heads = [f"{part} ({count:,})" for part, count in report.videos.items()]
-    ways = Table("GAP@20 on (videos)", "members", *heads, box=box.SIMPLE_HEAD, title="ways to combine")
+    parts = [f"{part} ({count:,})" for part, count in report.videos.items()]
+    ways = Table("GAP@20 on (videos)", "members", *parts, box=box.SIMPLE_HEAD, title="ways to combine")
     for way, figures in report.figures.items():
-        values = [figures.selection, figures.report, figures.test]
-        ways.add_row(way, str(figures.members), *("" if value is None else f"{value:.4f}" for value in values))
+        values = (figures.selection, figures.report, figures.test)
+        halves = (None, figures.half_width(figures.report_interval), figures.half_width(figures.test_interval))
+        ways.add_row(way, str(figures.members), *map(_with_half, values, halves))
     console.print(members)
     console.print(ways)
     for sentence in (report.summary, *report.notes):
         console.print(sentence)
+
+
+def _with_half(value: float | None, half: float | None) -> str:
+    return "" if value is None else f"{value:.4f}" + ("" if half is None else f" ±{half:.4f}")

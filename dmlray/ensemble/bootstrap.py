@@ -49,12 +49,14 @@ def resampled_gap(ranking: Ranking, times: NDArray[np.int64]) -> float:
     return total / positives if positives else 0.0
 
 
-def resampled_gains(better: Ranking, worse: Ranking, resamples: int, seed: int) -> NDArray[np.float64]:
-    """GAP of ``better`` minus GAP of ``worse`` on the same videos, drawn anew with replacement: (resamples,)."""
+def resampled_gaps(ranking: Ranking, resamples: int, seed: int) -> NDArray[np.float64]:
+    """GAP on as many videos, drawn anew with replacement: (resamples,). Equal seeds draw the same videos."""
     generator = np.random.default_rng(seed)
-    videos = len(better.positives)
-    gains = np.empty(resamples)
-    for resample in range(resamples):
-        times = np.bincount(generator.integers(0, videos, videos), minlength=videos)
-        gains[resample] = resampled_gap(better, times) - resampled_gap(worse, times)
-    return gains
+    videos = len(ranking.positives)
+    draws = (np.bincount(generator.integers(0, videos, videos), minlength=videos) for _ in range(resamples))
+    return np.array([resampled_gap(ranking, times) for times in draws])
+
+
+def resampled_gains(better: Ranking, worse: Ranking, resamples: int, seed: int) -> NDArray[np.float64]:
+    """GAP of ``better`` minus GAP of ``worse`` on the same drawn videos: (resamples,)."""
+    return resampled_gaps(better, resamples, seed) - resampled_gaps(worse, resamples, seed)

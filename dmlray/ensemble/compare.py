@@ -6,8 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from dmlray.data.predictions import Predictions
-from dmlray.ensemble.bootstrap import rank_pairs, resampled_gains
+from dmlray.ensemble.bootstrap import rank_pairs, resampled_gains, resampled_gaps
 from dmlray.ensemble.candidates import Candidate
+from dmlray.ensemble.choice import Choice, EnsembleSettings
 from dmlray.ensemble.combine import combine
 from dmlray.ensemble.parts import Rows, gap_on
 from dmlray.ensemble.report import Figures, Gain
@@ -24,31 +25,39 @@ class Blend:
     test: Predictions | None
 
 
-def blends_to_compare(
-    candidates: Sequence[Candidate], gaps: Sequence[float], weights: Mapping[int, float], top: int
+def others_to_compare(
+    chosen: Choice, candidates: Sequence[Candidate], gaps: Sequence[float], top: int
 ) -> dict[str, Blend]:
-    """The `ensemble` with its ``weights``, the `best_single` candidate by its GAP (E,) on the selection part, the
-    `paper`'s rule (the ``top`` best by own GAP, GAP-proportional: Zhao, 2018) and all candidates `uniform`.
+    """What an ensemble must beat: the `best_single` candidate by its GAP (E,) on the selection part; the `paper`'s rule
+    (the ``top`` best by own GAP, GAP-proportional, scores as they are: Zhao, 2018); and on the ensemble's scale the
+    `top` best alike, the ensemble's own members `uniform`, and `all` candidates alike.
     """
     by_gap = sorted(range(len(candidates)), key=lambda place: (-gaps[place], place))
     best = by_gap[:top]
-    rules = {
-        "ensemble": weights,
-        "best_single": {by_gap[0]: 1.0},
-        "paper": dict(zip(best, member_weights("gap", [1] * len(best), [gaps[i] for i in best]), strict=True)),
-        "uniform": dict.fromkeys(range(len(candidates)), 1 / len(candidates)),
+    return {
+        "best_single": blend(candidates, {by_gap[0]: 1.0}),
+        "paper": blend(
+            candidates, dict(zip(best, member_weights("gap", [1] * len(best), [gaps[i] for i in best]), strict=True))
+        ),
+        "top": blend(chosen.candidates, dict.fromkeys(best, 1 / len(best))),
+        "uniform": blend(chosen.candidates, dict.fromkeys(chosen.weights, 1 / len(chosen.weights))),
+        "all": blend(chosen.candidates, dict.fromkeys(range(len(candidates)), 1 / len(candidates))),
     }
-    return {name: _blend(candidates, shares) for name, shares in rules.items()}
 
 
-def measure(blend: Blend, parts: tuple[Rows, Rows]) -> Figures:
-    """GAP of a blend on the videos of the selection, on those kept from it, and on test."""
+def measure(blend: Blend, parts: tuple[Rows, Rows], settings: EnsembleSettings) -> Figures:
+    """GAP of a blend on the videos of the selection, on those kept from it, and on test, with 95 % intervals."""
     chosen, reported = parts
+    tested = np.arange(len(blend.test)) if blend.test is not None else None
     return Figures(
         members=len(blend.members),
         selection=gap_on(blend.validation, chosen),
         report=gap_on(blend.validation, reported) if reported.size else None,
-        test=gap_on(blend.test, np.arange(len(blend.test))) if blend.test is not None else None,
+        report_interval=_interval(blend.validation, reported, settings) if reported.size else None,
+        test=gap_on(blend.test, tested) if blend.test is not None and tested is not None else None,
+        test_interval=_interval(blend.test, tested, settings)
+        if blend.test is not None and tested is not None
+        else None,
     )
 
 
@@ -68,7 +77,8 @@ def measure_gain(better: Blend, worse: Blend, rows: Rows, resamples: int, seed: 
     )
 
 
-def _blend(candidates: Sequence[Candidate], shares: Mapping[int, float]) -> Blend:
+def blend(candidates: Sequence[Candidate], shares: Mapping[int, float]) -> Blend:
+    """What ``candidates`` predict with ``shares`` (place among them -> weight) that sum to 1."""
     members = [candidates[place] for place in shares]
     weights = list(shares.values())
     tests = [member.test for member in members if member.test is not None]
@@ -77,3 +87,10 @@ def _blend(candidates: Sequence[Candidate], shares: Mapping[int, float]) -> Blen
         combine([member.validation for member in members], weights),
         combine(tests, weights) if len(tests) == len(members) else None,
     )
+
+
+def _interval(predictions: Predictions, rows: Rows, settings: EnsembleSettings) -> tuple[float, float]:
+    ranking = rank_pairs(predictions, rows)
+    gaps = resampled_gaps(ranking, settings.resamples, derive_seed(settings.seed, "ensemble bootstrap"))
+    low, high = (float(bound) for bound in np.quantile(gaps, [0.025, 0.975]))
+    return low, high

@@ -15,7 +15,8 @@ CURVE_FILE = "curve.parquet"
 
 
 class Member(Config):
-    """One trial of an ensemble: its own GAP on the selection part, its share, and what its picks added to GAP there.
+    """One trial of an ensemble: its own GAP on the selection part, its share, the temperature by which its logits are
+    divided, what its picks added to GAP there, and what the ensemble loses on the report part without it.
 
     The gains of all members add up to the GAP that the selection reached.
     """
@@ -24,8 +25,10 @@ class Member(Config):
     name: str
     gap: float
     weight: float
+    temperature: float = 1.0
     picks: int
     gain: float
+    leave_one_out: float | None = None
 
 
 class Pick(Config):
@@ -38,12 +41,26 @@ class Pick(Config):
 
 
 class Figures(Config):
-    """GAP@20 of a way to combine ``members`` trials; None where there are no such videos or predictions."""
+    """GAP@20 of a way to combine ``members`` trials, with 95 % bootstrap intervals over videos; None where there are no
+    such videos or predictions.
+    """
 
     members: int
     selection: float
     report: float | None
+    report_interval: tuple[float, float] | None = None
     test: float | None
+    test_interval: tuple[float, float] | None = None
+
+    @staticmethod
+    def half_width(interval: tuple[float, float] | None) -> float | None:
+        """Half of an interval, for a ± behind its figure."""
+        return None if interval is None else (interval[1] - interval[0]) / 2
+
+    @property
+    def optimism(self) -> float | None:
+        """How much better it looks on the videos that it was chosen on."""
+        return None if self.report is None else self.selection - self.report
 
 
 class Gain(Config):
@@ -57,13 +74,18 @@ class Gain(Config):
 
 
 class EnsembleReport(Config):
-    """The whole account. ``figures``: `ensemble`, `best_single`, `paper` (best ``top`` by own GAP, GAP-proportional)
-    and `uniform` (all candidates alike), every one chosen on the selection part alone.
+    """The whole account. ``figures``: `ensemble`; `best_single`; `paper` (best ``top`` by own GAP, GAP-proportional);
+    `top` (the same alike); `uniform` (its own members alike); `all` candidates alike; `scale_none` or
+    `scale_temperature`, the same choice on the other scale. Every one is chosen on the selection part alone.
+
+    ``disagreement``: the share of a video's 20 best classes that two members, in their order, do not share.
     """
 
     top: int
     size: int
     weights: str
+    scale: str = "none"
+    bags: int = 0
     report_split: float
     videos: dict[str, int]
     candidates: int
@@ -71,6 +93,7 @@ class EnsembleReport(Config):
     best_single: int
     curve: tuple[Pick, ...]
     figures: dict[str, Figures]
+    disagreement: tuple[tuple[float, ...], ...] = ()
     gain: Gain | None
     summary: str
     notes: tuple[str, ...] = ()

@@ -1,40 +1,16 @@
 """From candidates to the best small ensemble, with figures from videos that the choice never saw."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from dmlray.data.predictions import Predictions
 from dmlray.ensemble.candidates import VALIDATION_FILE, Candidate, ordered_candidates
-from dmlray.ensemble.compare import blends_to_compare, measure, measure_gain
-from dmlray.ensemble.pairs import pair_blocks
+from dmlray.ensemble.choice import Choice, EnsembleSettings, choose
+from dmlray.ensemble.compare import Blend, blend, measure, measure_gain, others_to_compare
+from dmlray.ensemble.explain import disagreement, leave_one_out
 from dmlray.ensemble.parts import Rows, gap_on, split_videos
-from dmlray.ensemble.report import EnsembleReport, Gain, Member, Pick
-from dmlray.ensemble.selection import Selection, select
-from dmlray.ensemble.weights import member_weights
-from dmlray.errors import DataError, UsageError
-
-
-@dataclass(frozen=True)
-class EnsembleSettings:
-    """At most ``top`` distinct members in ``size`` picks, weighted by a rule of `weights.RULES`; a share
-    ``report_split`` of the validation videos is kept from the selection; ``resamples`` and ``seed`` of the bootstrap.
-    """
-
-    top: int = 5
-    size: int = 25
-    weights: str = "gap"
-    report_split: float = 0.5
-    resamples: int = 200
-    seed: int = 0
-
-    def check(self) -> None:
-        """Raises UsageError for a number out of range, ConfigError for an unknown rule."""
-        for name, least in (("top", 1), ("size", 1), ("resamples", 2)):
-            if getattr(self, name) < least:
-                raise UsageError(f"{name} must be at least {least}, got {getattr(self, name)}")
-        if not 0 <= self.report_split < 1:
-            raise UsageError(f"report split must be at least 0 and below 1, got {self.report_split}")
-        member_weights(self.weights, [1], [1.0])
+from dmlray.ensemble.report import EnsembleReport, Figures, Gain, Member, Pick
+from dmlray.errors import DataError
 
 
 @dataclass(frozen=True)
@@ -56,26 +32,29 @@ def search_ensemble(candidates: Iterable[Candidate], settings: EnsembleSettings 
     settings.check()
     ordered = ordered_candidates(candidates)
     parts = _parts(ordered[0], settings.report_split)
-    selection = _select(ordered, parts[0], settings)
     gaps = [gap_on(candidate.validation, parts[0]) for candidate in ordered]
-    weights = _weights(selection, gaps, settings.weights)
-    blends = blends_to_compare(ordered, gaps, weights, settings.top)
+    chosen = choose(ordered, gaps, parts[0], settings)
+    blends = _blends(ordered, gaps, chosen, parts[0], settings)
     gain = measure_gain(blends["ensemble"], blends["best_single"], parts[1], settings.resamples, settings.seed)
     best = ordered[blends["best_single"].members[0]].trial
+    figures = {name: measure(blend, parts, settings) for name, blend in blends.items()}
     report = EnsembleReport(
         top=settings.top,
         size=settings.size,
         weights=settings.weights,
+        scale=settings.scale,
+        bags=settings.bags,
         report_split=settings.report_split,
         videos=_videos(parts, blends["ensemble"].test),
         candidates=len(ordered),
-        members=_members(ordered, selection, gaps, weights),
+        members=_members(chosen, gaps, parts[1]),
         best_single=best,
-        curve=_curve(ordered, selection),
-        figures={name: measure(blend, parts) for name, blend in blends.items()},
+        curve=_curve(ordered, chosen),
+        figures=figures,
+        disagreement=_disagreement(chosen, parts[1]),
         gain=gain,
-        summary=summarise(gain, best, [ordered[place].trial for place in selection.counts], len(parts[1])),
-        notes=_notes(settings, len(ordered), blends["ensemble"].test),
+        summary=summarise(gain, best, [ordered[place].trial for place in chosen.weights], len(parts[1])),
+        notes=_notes(settings, len(ordered), figures),
     )
     return EnsembleResult(report, blends["ensemble"].validation, blends["ensemble"].test)
 
@@ -102,50 +81,75 @@ def _parts(first: Candidate, report_split: float) -> tuple[Rows, Rows]:
     return chosen, reported
 
 
-def _select(ordered: Sequence[Candidate], rows: Rows, settings: EnsembleSettings) -> Selection:
-    blocks = list(pair_blocks([candidate.validation for candidate in ordered], rows))
-    return select(blocks, top=settings.top, size=settings.size)
+def _blends(
+    ordered: Sequence[Candidate], gaps: Sequence[float], chosen: Choice, rows: Rows, settings: EnsembleSettings
+) -> dict[str, Blend]:
+    """The ensemble, what it is compared with, and the same choice made on the other scale."""
+    other = replace(settings, scale="none" if settings.scale == "temperature" else "temperature")
+    again = choose(ordered, gaps, rows, other)
+    return {
+        "ensemble": blend(chosen.candidates, chosen.weights),
+        **others_to_compare(chosen, ordered, gaps, settings.top),
+        f"scale_{other.scale}": blend(again.candidates, again.weights),
+    }
 
 
-def _weights(selection: Selection, gaps: Sequence[float], rule: str) -> dict[int, float]:
-    counts = selection.counts
-    shares = member_weights(rule, list(counts.values()), [gaps[place] for place in counts])
-    return dict(zip(counts, shares, strict=True))
-
-
-def _members(
-    ordered: Sequence[Candidate], selection: Selection, gaps: Sequence[float], weights: dict[int, float]
-) -> tuple[Member, ...]:
-    gains = selection.gains
+def _members(chosen: Choice, gaps: Sequence[float], reported: Rows) -> tuple[Member, ...]:
+    places = list(chosen.weights)
+    stores = [chosen.candidates[place].validation for place in places]
+    worth = leave_one_out(stores, list(chosen.weights.values()), reported) if reported.size else [None] * len(places)
+    counts, gains = chosen.selection.counts, chosen.selection.gains
     return tuple(
         Member(
-            trial=ordered[place].trial,
-            name=ordered[place].name,
+            trial=chosen.candidates[place].trial,
+            name=chosen.candidates[place].name,
             gap=gaps[place],
-            weight=weights[place],
-            picks=picks,
+            weight=chosen.weights[place],
+            temperature=chosen.temperatures[place],
+            picks=counts[place],
             gain=gains[place],
+            leave_one_out=value,
         )
-        for place, picks in selection.counts.items()
+        for place, value in zip(places, worth, strict=True)
     )
 
 
-def _curve(ordered: Sequence[Candidate], selection: Selection) -> tuple[Pick, ...]:
-    steps = enumerate(zip(selection.picks, selection.curve, strict=True))
+def _curve(ordered: Sequence[Candidate], chosen: Choice) -> tuple[Pick, ...]:
+    steps = enumerate(zip(chosen.selection.picks, chosen.selection.curve, strict=True))
     return tuple(
-        Pick(trial=ordered[place].trial, name=ordered[place].name, gap=gap, kept=step < selection.kept)
+        Pick(trial=ordered[place].trial, name=ordered[place].name, gap=gap, kept=step < chosen.selection.kept)
         for step, (place, gap) in steps
     )
+
+
+def _disagreement(chosen: Choice, reported: Rows) -> tuple[tuple[float, ...], ...]:
+    stores = [chosen.candidates[place].validation for place in chosen.weights]
+    return tuple(tuple(row) for row in disagreement(stores, reported).tolist()) if reported.size else ()
 
 
 def _videos(parts: tuple[Rows, Rows], test: Predictions | None) -> dict[str, int]:
     return {"selection": len(parts[0]), "report": len(parts[1]), "test": 0 if test is None else len(test)}
 
 
-def _notes(settings: EnsembleSettings, candidates: int, test: Predictions | None) -> tuple[str, ...]:
+def _notes(settings: EnsembleSettings, candidates: int, figures: Mapping[str, Figures]) -> tuple[str, ...]:
+    ensemble = figures["ensemble"]
     notes = []
     if settings.top > candidates:
         notes.append(f"{settings.top} members were allowed, there are {candidates} candidates: all could be picked.")
-    if test is None:
+    if ensemble.test is None:
         notes.append("No figures on test: a member has no test predictions.")
+    if ensemble.report is not None and ensemble.optimism is not None:
+        notes.append(
+            f"On the videos that it was chosen on, the ensemble's GAP is {abs(ensemble.optimism):.4f} "
+            f"{'higher' if ensemble.optimism >= 0 else 'lower'} than on those that it never saw."
+        )
+        notes.append(_scale_note(ensemble.report, figures))
     return tuple(notes)
+
+
+def _scale_note(report: float, figures: Mapping[str, Figures]) -> str:
+    other = "scale_none" if "scale_none" in figures else "scale_temperature"
+    words = "Scores were put on one scale; left as they were," if other == "scale_none" else "Scores were left; scaled,"
+    return (
+        f"{words} the same choice reaches {(figures[other].report or 0.0) - report:+.4f} GAP on the videos never seen."
+    )

@@ -5,9 +5,9 @@ as score 0 there. Ties (within 1e-12) go to members already in, then to the firs
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,14 @@ from dmlray.ensemble.pairs import PairBlock, scatter
 
 TIE = 1e-12
 NOTHING = np.uint64(2**64 - 2)  # ranks last, and is no hit
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What the distinct members of an ensemble may cost together: costs (E,) float64, in the unit of ``limit``."""
+
+    costs: NDArray[np.float64]
+    limit: float
 
 
 @dataclass(frozen=True)
@@ -42,19 +50,29 @@ class Selection:
         return gains
 
 
-def select(blocks: Sequence[PairBlock], *, top: int, size: int = 25, k: int = 20) -> Selection:
+def select(
+    blocks: Sequence[PairBlock],
+    *,
+    top: int,
+    size: int = 25,
+    k: int = 20,
+    members: NDArray[np.int64] | None = None,
+    budgets: Sequence[Budget] = (),
+) -> Selection:
     """Pick ``size`` times the member that helps most, at most ``top`` distinct ones, and cut at the best prefix.
 
-    The first pick is the best single member; of equally good prefixes the shortest is kept.
+    The first pick is the best single member; of equally good prefixes the shortest is kept. Only ``members`` (default:
+    all) are looked at, and of those the ones with which the ensemble stays within every budget. Raises ValueError when
+    no member does.
     """
     assert top >= 1
     assert size >= 1
-    members = np.arange(len(blocks[0].scores))
+    members = np.arange(len(blocks[0].scores)) if members is None else members
     sums = [np.zeros(block.scores.shape[1], dtype=np.float32) for block in blocks]
     picks: list[int] = []
     curve: list[float] = []
     for _ in range(size):
-        allowed = members if len(set(picks)) < top else np.unique(picks)
+        allowed = _allowed(members, picks, top, budgets)
         gaps = addition_gaps(blocks, sums, allowed, k)
         best = _choose(allowed, gaps, picks)
         picks.append(int(allowed[best]))
@@ -63,6 +81,22 @@ def select(blocks: Sequence[PairBlock], *, top: int, size: int = 25, k: int = 20
             total += block.scores[picks[-1]]
     kept = 1 + int(np.argmax(np.array(curve) >= max(curve) - TIE))
     return Selection(tuple(picks), tuple(curve), kept)
+
+
+def _allowed(
+    members: NDArray[np.int64], picks: Sequence[int], top: int, budgets: Sequence[Budget]
+) -> NDArray[np.int64]:
+    """Who may be picked next: those in already, and, while there is room, those that every budget still affords."""
+    inside = np.unique(np.array(picks, dtype=np.int64))
+    if len(inside) == top:
+        return inside
+    fits = np.ones(len(members), dtype=bool)
+    for budget in budgets:
+        fits &= budget.costs[inside].sum() + budget.costs[members] <= budget.limit
+    allowed = members[fits | np.isin(members, inside)]
+    if not allowed.size:
+        raise ValueError("no member fits the budgets")
+    return allowed
 
 
 def addition_gaps(
@@ -84,6 +118,15 @@ def addition_gaps(
         list(pool.map(np.ndarray.sort, keys))
     positives = sum(block.positives for block in blocks)
     return np.array([_ranked_gap(ranking, positives) for ranking in keys])
+
+
+def blend_gap(blocks: Sequence[PairBlock], weights: Mapping[int, float], k: int = 20) -> float:
+    """GAP@k of the members' scores added with ``weights`` (member -> weight >= 0), which need not sum to 1."""
+    members = list(weights)
+    shares = np.array(list(weights.values()), dtype=np.float32)
+    blended = [replace(block, scores=(shares @ block.scores[members])[None]) for block in blocks]
+    nothing = [np.zeros(len(block.classes), dtype=np.float32) for block in blocks]
+    return float(addition_gaps(blended, nothing, np.array([0]), k)[0])
 
 
 def _choose(allowed: NDArray[np.int64], gaps: NDArray[np.float64], picks: Sequence[int]) -> int:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+import numpy as np
 from matplotlib.axes import Axes
 
 from dmlray.ensemble.report import EnsembleReport, Figures
@@ -28,6 +29,8 @@ def _ensemble(report: EnsembleReport) -> Iterator[Block]:
     yield _members(report)
     yield _growth(report)
     yield _weights(report)
+    if len(report.disagreement) > 1:
+        yield _disagreement(report)
 
 
 def _ways(report: EnsembleReport) -> Table:
@@ -35,7 +38,11 @@ def _ways(report: EnsembleReport) -> Table:
         "ensemble": "this ensemble",
         "best_single": f"best single trial ({report.best_single})",
         "paper": f"the {report.top} best by own GAP, GAP-proportional",
-        "uniform": "all candidates, equal weights",
+        "top": f"the {report.top} best by own GAP, equal weights",
+        "uniform": "its own members, equal weights",
+        "all": "all candidates, equal weights",
+        "scale_none": "chosen and blended without temperatures",
+        "scale_temperature": "chosen and blended with temperatures",
     }
     head = ("way", "members", *(f"{part} ({count:,} videos)" for part, count in report.videos.items()))
     rows = [(words.get(way, way), *_cells(figures)) for way, figures in report.figures.items()]
@@ -45,24 +52,39 @@ def _ways(report: EnsembleReport) -> Table:
 
 
 def _cells(figures: Figures) -> tuple[str, ...]:
-    values = (figures.selection, figures.report, figures.test)
-    return (str(figures.members), *("" if value is None else f"{value:.4f}" for value in values))
+    values = (
+        (figures.selection, None),
+        (figures.report, figures.report_interval),
+        (figures.test, figures.test_interval),
+    )
+    return (str(figures.members), *(_cell(*value) for value in values))
+
+
+def _cell(value: float | None, interval: tuple[float, float] | None) -> str:
+    if value is None:
+        return ""
+    return f"{value:.4f}" + (f" ({interval[0]:.4f} to {interval[1]:.4f})" if interval else "")
 
 
 def _members(report: EnsembleReport) -> Table:
-    head = ("trial", "own GAP", "weight", "picks", "gain", "model")
+    head = ("trial", "own GAP", "weight", "temperature", "picks", "gain", "left out", "model")
     rows = [
         (
             str(member.trial),
             f"{member.gap:.4f}",
             f"{member.weight:.4f}",
+            f"{member.temperature:.2f}",
             str(member.picks),
             f"{member.gain:+.4f}",
+            "" if member.leave_one_out is None else f"{-member.leave_one_out:+.4f}",
             member.name,
         )
         for member in report.members
     ]
-    return Table("Members (GAP and gain on the selection part)", head, rows, frozenset(head[:-1]))
+    title = (
+        "Members (GAP and gain on the selection part; left out: what the ensemble's GAP on the report part changes by)"
+    )
+    return Table(title, head, rows, frozenset(head[:-1]))
 
 
 def _growth(report: EnsembleReport) -> Figure:
@@ -111,3 +133,27 @@ def _weights(report: EnsembleReport) -> Figure:
         axes.set_xlabel("weight (all sum to 1)")
 
     return Figure("Weights", sentence, paint, SMALL)
+
+
+def _disagreement(report: EnsembleReport) -> Figure:
+    shares = np.array(report.disagreement)
+    apart = shares[np.triu_indices(len(shares), 1)]
+    names = [str(member.trial) for member in report.members]
+    one, other = (int(place) for place in np.unravel_index(shares.argmax(), shares.shape))
+    sentence = (
+        f"Of a video's 20 best classes two members differ in {apart.mean():.0%} on average, from {apart.min():.0%} to "
+        f"{apart.max():.0%}; trials {names[one]} and {names[other]} differ most."
+    )
+
+    def paint(axes: Axes) -> None:
+        axes.imshow(shares, cmap="Blues", vmin=0)
+        axes.set_xticks(range(len(names)), names)
+        axes.set_yticks(range(len(names)), names)
+        axes.grid(visible=False)
+        for row, column in np.ndindex(*shares.shape):
+            dark = shares[row, column] > shares.max() / 2
+            axes.text(column, row, f"{shares[row, column]:.0%}", ha="center", va="center", color="w" if dark else "k")
+        axes.set_xlabel("trial")
+        axes.set_ylabel("trial")
+
+    return Figure("Disagreement", sentence, paint, SMALL)

@@ -12,9 +12,10 @@ from pyarrow import parquet
 
 from dmlray.data.predictions import load_predictions, save_predictions
 from dmlray.ensemble.candidates import load_candidates
+from dmlray.ensemble.choice import EnsembleSettings
 from dmlray.ensemble.parts import gap_on, split_videos
 from dmlray.ensemble.report import EnsembleReport, Gain, save_ensemble
-from dmlray.ensemble.search import EnsembleSettings, search_ensemble, summarise
+from dmlray.ensemble.search import search_ensemble, summarise
 from dmlray.errors import ConfigError, DataError, StorageError, UsageError
 from tests.ensemble.cases import candidates, stores, with_validation
 
@@ -33,10 +34,17 @@ def test_figures_are_those_of_the_predictions():
     assert report.figures["ensemble"].selection == gap_on(result.validation, chosen)
     assert report.figures["ensemble"].report == gap_on(result.validation, reported)
     assert report.figures["ensemble"].test == gap_on(result.test, np.arange(300))
-    assert report.figures["uniform"].members == 6
+    assert report.figures["all"].members == 6
+    assert report.figures["uniform"].members == len(report.members) == len(report.disagreement)
+    for figures in report.figures.values():
+        assert figures.report_interval[0] <= figures.report <= figures.report_interval[1]
+        assert figures.test_interval[0] <= figures.test <= figures.test_interval[1]
+        assert figures.optimism == figures.selection - figures.report
     assert report.gain.value == report.figures["ensemble"].report - report.figures["best_single"].report
     assert report.gain.low <= report.gain.value <= report.gain.high
-    assert not report.notes
+    optimism, scale = report.notes
+    assert f"{abs(report.figures['ensemble'].optimism):.4f}" in optimism
+    assert f"{report.figures['scale_none'].report - report.figures['ensemble'].report:+.4f}" in scale
 
 
 def test_members_explain_the_ensemble():
@@ -61,7 +69,10 @@ def test_the_report_part_is_never_looked_at():
         values[truth.offsets[row] : truth.offsets[row + 1]] = (truth.list_of(row) + 7) % 30
     other = [with_validation(candidate, truth=truth._replace(values=values)) for candidate in first]
     mine, theirs = search_ensemble(first, SETTINGS).report, search_ensemble(other, SETTINGS).report
-    assert (mine.members, mine.curve, mine.best_single) == (theirs.members, theirs.curve, theirs.best_single)
+    assert (mine.curve, mine.best_single) == (theirs.curve, theirs.best_single)
+    assert [member.model_dump(exclude={"leave_one_out"}) for member in mine.members] == [
+        member.model_dump(exclude={"leave_one_out"}) for member in theirs.members
+    ]
     assert mine.figures["ensemble"].selection == theirs.figures["ensemble"].selection
     assert mine.figures["ensemble"].report != theirs.figures["ensemble"].report
 
@@ -76,7 +87,7 @@ def test_more_allowed_than_there_are():
     result = search_ensemble(large(test=False), replace(SETTINGS, top=9))
     assert result.test is None
     assert result.report.figures["ensemble"].test is None
-    assert result.report.notes == (
+    assert result.report.notes[:2] == (
         "9 members were allowed, there are 6 candidates: all could be picked.",
         "No figures on test: a member has no test predictions.",
     )
@@ -117,7 +128,9 @@ def test_a_saved_ensemble_reads_back(tmp_path: Path):
     save_ensemble(tmp_path / "best", result.report, result.validation, None)  # replaces all of the first
     text = (tmp_path / "best" / "members.json").read_text()
     assert EnsembleReport.model_validate_json(text) == result.report
-    assert json.loads(text)["figures"].keys() == {"ensemble", "best_single", "paper", "uniform"}
+    assert json.loads(text)["figures"].keys() == {
+        "ensemble", "best_single", "paper", "top", "uniform", "all", "scale_none",
+    }  # fmt: skip
     curve = parquet.read_table(tmp_path / "best" / "curve.parquet").to_pylist()
     assert [row["gap"] for row in curve] == [pick.gap for pick in result.report.curve]
     stored = load_predictions(tmp_path / "best" / "predictions.arrow")
