@@ -11,6 +11,7 @@ from pydantic import PositiveInt, ValidationError
 
 from dmlray.config import Config, TrialConfig
 from dmlray.errors import ConfigError
+from dmlray.sweep.configurations import NamedConfiguration, parse_configurations
 from dmlray.sweep.probes import check_space
 from dmlray.sweep.ranges import Fixed, FloatRange, IntRange, Suggester
 from dmlray.sweep.stopping import StoppingConfig
@@ -18,9 +19,11 @@ from dmlray.sweep.tree import Group, leaves, parse_tree
 from dmlray.sweep.variants import unknown_key
 from dmlray.sweep.yaml_lines import Located, parse_yaml, read_yaml, with_value
 
+_CONTENT = ("space", "configurations")
+
 
 class _Header(Config):
-    """What a space file says beside its ``space``."""
+    """What a space file says beside its ``space`` and ``configurations``."""
 
     description: str = ""
     trials: PositiveInt | None = None
@@ -36,6 +39,7 @@ class Space:
     stopping: StoppingConfig
     document: Mapping[str, Any]
     root: Group
+    configurations: tuple[NamedConfiguration, ...] = ()  # trained first, in this order
 
     def suggest(self, suggester: Suggester) -> dict[str, Any]:
         """One configuration, as TrialConfig.model_validate accepts it.
@@ -63,7 +67,9 @@ class Space:
     @property
     def fingerprint(self) -> str:
         """16 hex digits that change with the space, and not with its description, trials or stopping rule."""
-        return hashlib.sha256(json.dumps(self.document.get("space", {})).encode()).hexdigest()[:16]
+        parts = [self.document.get(key, {}) for key in ("space", "configurations")]
+        content = json.dumps(parts if parts[1] else parts[0])
+        return hashlib.sha256(content.encode()).hexdigest()[:16]
 
 
 def load_space(path: Path, overrides: Mapping[str, str] | Sequence[tuple[str, str]] = ()) -> Space:
@@ -82,7 +88,7 @@ def load_space(path: Path, overrides: Mapping[str, str] | Sequence[tuple[str, st
 def parse_space(root: Located) -> Space:
     """The space that a parsed YAML document describes. Raises ConfigError like ``load_space``."""
     document = root.mapping("a mapping with the key space")
-    allowed = [*_Header.model_fields, "space"]
+    allowed = [*_Header.model_fields, *_CONTENT]
     for key, child in document.items():
         if key not in allowed:
             raise unknown_key(child.field, key, allowed)
@@ -91,11 +97,13 @@ def parse_space(root: Located) -> Space:
     header = _header(root)
     tree = parse_tree(document["space"])
     check_space(tree)
-    return Space(header.description, header.trials, header.stopping, root.plain(), tree)
+    written = document.get("configurations")
+    configurations = parse_configurations(written, document["space"]) if written else ()
+    return Space(header.description, header.trials, header.stopping, root.plain(), tree, configurations)
 
 
 def _header(root: Located) -> _Header:
-    written = {key: value for key, value in root.plain().items() if key != "space"}
+    written = {key: value for key, value in root.plain().items() if key not in _CONTENT}
     try:
         return _Header.model_validate(written)
     except ValidationError as error:

@@ -1,0 +1,160 @@
+"""Named configurations of a space file: fixed points that a sweep trains before it searches."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from dmlray.config import TrialConfig
+from dmlray.errors import ConfigError
+from dmlray.sweep.probes import check_space
+from dmlray.sweep.ranges import OPERATIONS, Choice, Fixed, FloatRange, IntRange, Range, Scalar
+from dmlray.sweep.tree import Group, leaves, parse_tree
+from dmlray.sweep.yaml_lines import Located
+
+_NAME = r"[A-Za-z0-9][A-Za-z0-9 ._+-]{0,63}"
+_KIND_KEYS = ("kind", "select")
+
+
+@dataclass(frozen=True)
+class NamedConfiguration:
+    """``config`` as TrialConfig.model_validate accepts it; ``field`` is how an error names it.
+
+    ``params`` are the values of the space's parameters where the configuration is a point of the space, so that a
+    sampler learns from it; empty where it is not.
+    """
+
+    name: str
+    field: str
+    config: dict[str, Any]
+    params: dict[str, Scalar]
+
+
+def parse_configurations(written: Located, space: Located) -> tuple[NamedConfiguration, ...]:
+    """The ``configurations:`` of a file: by name, what differs from the fixed values of its ``space:``.
+
+    Neither there nor fixed, a value is TrialConfig's default. Raises ConfigError for what is no single configuration.
+    """
+    root, shared = parse_tree(space), _fixed_part(space)
+    rows = written.mapping("a mapping of names, each with the keys of a trial")
+    return tuple(_parse(name, row, shared, root) for name, row in rows.items())
+
+
+def check_configurations(configurations: tuple[NamedConfiguration, ...], check: Callable[[TrialConfig], None]) -> None:
+    """Raise the first ConfigError of ``check``, naming every configuration that has one."""
+    refused = [(row, error) for row in configurations if (error := _refusal(row, check)) is not None]
+    if not refused:
+        return
+    first, error = refused[0]
+    others = ", ".join(row.name for row, _ in refused[1:])
+    expected = f"a configuration that this data can train ({error})"
+    raise ConfigError(first.field, first.name, f"{expected}; nor can {others}" if others else expected)
+
+
+def _refusal(row: NamedConfiguration, check: Callable[[TrialConfig], None]) -> ConfigError | None:
+    try:
+        check(TrialConfig.model_validate(row.config))
+    except ConfigError as error:
+        return error
+    return None
+
+
+def _parse(name: str, row: Located, shared: Located | None, root: Group) -> NamedConfiguration:
+    if not re.fullmatch(_NAME, name):
+        raise ConfigError(row.field, name, "1 to 64 letters, digits, spaces, '.', '_', '+' or '-'")
+    _check_single(row)
+    tree = parse_tree(_over(shared, replace(row, value={}) if row.value is None else row))
+    check_space(tree)
+    config = tree.suggest(_Nobody())
+    return NamedConfiguration(name, row.field, config, _params(root, config))
+
+
+def _check_single(located: Located) -> None:
+    for key, child in located.value.items() if isinstance(located.value, dict) else ():
+        if key in OPERATIONS:
+            raise ConfigError(located.field, f"a {key}", "one value: ranges stand in space")
+        _check_single(child)
+
+
+def _fixed_part(located: Located) -> Located | None:
+    """What a space leaves no choice in; a part whose kind is open is left out whole."""
+    if not isinstance(located.value, dict):
+        return located
+    children = {key: part for key, child in located.value.items() if (part := _fixed_part(child)) is not None}
+    is_open = any(key in located.value and key not in children for key in _KIND_KEYS)
+    if is_open or any(operation in located.value for operation in OPERATIONS):
+        return None
+    return replace(located, value=children)
+
+
+def _over(shared: Located | None, own: Located) -> Located:
+    """``own`` with what only ``shared`` has; a part of another kind takes nothing over."""
+    if shared is None or not isinstance(shared.value, dict) or not isinstance(own.value, dict):
+        return own
+    if any(key in own.value and key in shared.value and _differ(own, shared, key) for key in _KIND_KEYS):
+        return own
+    merged = {**shared.value, **{key: _over(shared.value.get(key), child) for key, child in own.value.items()}}
+    return replace(own, value=merged)
+
+
+def _differ(own: Located, shared: Located, key: str) -> bool:
+    assert isinstance(own.value, dict)
+    assert isinstance(shared.value, dict)
+    return bool(own.value[key].plain() != shared.value[key].plain())
+
+
+def _params(root: Group, config: dict[str, Any]) -> dict[str, Scalar]:
+    """The choices that lead to ``config``; empty where none do."""
+    resolved = TrialConfig.model_validate(config).model_dump()
+    params: dict[str, Scalar] = {}
+    for leaf in leaves(root):
+        if isinstance(leaf, Fixed) or any(params.get(branch) != tag for branch, tag in leaf.within):
+            continue
+        label = _label(leaf, _value_at(resolved, leaf.keys))
+        if label is None:
+            return {}
+        params[leaf.name] = label[0]
+    reached = TrialConfig.model_validate(root.suggest(Given(params)))
+    return params if reached.model_dump() == resolved else {}
+
+
+def _value_at(config: Any, keys: tuple[str, ...]) -> Any:
+    for key in keys:
+        config = config.get(key) if isinstance(config, dict) else None
+    return config
+
+
+def _label(leaf: Range, value: Any) -> tuple[Scalar] | None:
+    """What a sampler calls ``value`` at ``leaf``, in a tuple since it may be None; None where it cannot be there."""
+    if isinstance(leaf, Choice):
+        plain = list(value) if isinstance(value, tuple) else value
+        return next(
+            ((label,) for option, label in zip(leaf.options, leaf.labels, strict=True) if option == plain), None
+        )
+    if not isinstance(leaf, IntRange | FloatRange) or value is None or not leaf.low <= value <= leaf.high:
+        return None
+    steps = (value - leaf.low) / leaf.step if leaf.step and not leaf.log else 0
+    return (value,) if abs(steps - round(steps)) < 1e-9 else None
+
+
+@dataclass(frozen=True)
+class Given:
+    """Suggests the values it was given, by name."""
+
+    params: dict[str, Any]
+
+    def choice(self, name: str, options: Any) -> Any:
+        return self.params[name]
+
+    def int(self, name: str, low: Any, high: Any, step: Any, log: Any) -> Any:
+        return self.params[name]
+
+    def float(self, name: str, low: Any, high: Any, step: Any, log: Any) -> Any:
+        return self.params[name]
+
+
+class _Nobody(Given):
+    """For trees without choices."""
+
+    def __init__(self) -> None:
+        super().__init__({})

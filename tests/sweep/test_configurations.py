@@ -1,0 +1,90 @@
+"""Named configurations: what they take over from the space, what is refused, and how the sampler sees them."""
+
+from pathlib import Path
+
+import pytest
+
+from dmlray.config import LogisticHead, MixtureHead, TrialConfig
+from dmlray.errors import ConfigError
+from dmlray.sweep.configurations import Given, NamedConfiguration, check_configurations
+from tests.sweep.spaces import load_text
+
+SPACE = """\
+space:
+  epochs: 7
+  batch_size: {choice: [64, 128]}
+  head: {kind: logistic, gating: before, dropout: {float: [0.0, 0.4], step: 0.2}}
+  fusion: {choice: {concat: {}, shared: {dim: {int: [32, 64], log: true}}}}
+  optimizer: {kind: adam, clip_norm: 2.0, learning_rate: {float: [1e-3, 0.1], log: true}}
+configurations:
+"""
+PLAIN = "  starter: {optimizer: {learning_rate: 0.01}, head: {dropout: 0.2}}\n"
+
+
+def configurations(folder: Path, rows: str) -> dict[str, tuple[NamedConfiguration, TrialConfig]]:
+    space = load_text(folder, SPACE + rows)
+    return {row.name: (row, TrialConfig.model_validate(row.config)) for row in space.configurations}
+
+
+def test_take_fixed_values_from_the_space_and_defaults_elsewhere(tmp_path: Path) -> None:
+    rows = PLAIN + "  other kind: {epochs: 3, head: {kind: mixture, experts: 4}}\n  bare:\n"
+    found = configurations(tmp_path, rows)
+    assert list(found) == ["starter", "other kind", "bare"]
+    starter, other, bare = (config for _, config in found.values())
+    assert (starter.epochs, starter.optimizer.learning_rate, starter.optimizer.clip_norm) == (7, 0.01, 2.0)
+    assert starter.head == LogisticHead(dropout=0.2, gating="before")
+    assert starter.batch_size == TrialConfig().batch_size
+    assert (other.epochs, other.head) == (3, MixtureHead(experts=4))
+    assert bare == TrialConfig(epochs=7, head=LogisticHead(gating="before"), optimizer=bare.optimizer)
+
+
+def test_a_point_of_the_space_is_known_by_its_parameters(tmp_path: Path) -> None:
+    inside = "{batch_size: 64, fusion: {kind: shared, dim: 40}, head: {dropout: 0.4}, optimizer: {learning_rate: 0.1}}"
+    rows = f"  inside: {inside}\n  outside: {{fusion: {{kind: late}}}}\n  between: {{head: {{dropout: 0.3}}}}\n"
+    space = load_text(tmp_path, SPACE + rows)
+    found, outside, between = space.configurations
+    assert found.params == {
+        "batch_size": 64,
+        "fusion": "shared",
+        "fusion.shared.dim": 40,
+        "head.dropout": 0.4,
+        "optimizer.learning_rate": 0.1,
+    }
+    reached = TrialConfig.model_validate(space.suggest(Given(found.params)))
+    assert reached == TrialConfig.model_validate(found.config)
+    assert outside.params == between.params == {}
+
+
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        ("  a: {epoch: 3}\n", "configurations.a.epoch"),
+        ("  a: {epochs: 0}\n", "configurations.a.epochs"),
+        ("  a: {epochs: {int: [1, 2]}}\n", "one value: ranges stand in space"),
+        ("  a: {head: {choice: [logistic]}}\n", "one value: ranges stand in space"),
+        ("  a/b: {epochs: 1}\n", "letters, digits, spaces"),
+        ("  a: 3\n", "a mapping"),
+        ("  a: {head: {kind: mixture, width: 3}}\n", "width"),
+    ],
+)
+def test_name_the_place_of_what_cannot_be(row: str, words: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=words) as caught:
+        load_text(tmp_path, SPACE + row)
+    assert "space.yaml:8" in str(caught.value)
+
+
+def test_all_that_cannot_be_built_are_named_at_once(tmp_path: Path) -> None:
+    def check(config: TrialConfig) -> None:
+        if config.epochs > 1:
+            raise ConfigError("epochs", config.epochs, "1")
+
+    space = load_text(tmp_path, SPACE + PLAIN + "  fine: {epochs: 1}\n  third: {epochs: 2}\n")
+    with pytest.raises(ConfigError, match=r"\(epochs must be 1, got 7\); nor can third, got 'starter'"):
+        check_configurations(space.configurations, check)
+    check_configurations(space.configurations[1:2], check)
+
+
+def test_change_the_fingerprint(tmp_path: Path) -> None:
+    texts = (SPACE.removesuffix("configurations:\n"), SPACE + PLAIN, SPACE + "  b: {}\n")
+    fingerprints = {load_text(tmp_path, text).fingerprint for text in texts}
+    assert len(fingerprints) == 3
