@@ -54,12 +54,13 @@ def _compact(chunk: Chunk) -> Chunk:
 
 def _join(chunks: Sequence[Chunk]) -> Chunk:
     joined = Chunk([], np.concatenate([*(chunk.buffer for chunk in chunks), np.zeros(SLACK, np.uint8)]), [], [], [], [])
-    base = 0
+    base, indices = 0, list[int]()
     for chunk in chunks:
         joined.paths += chunk.paths
         joined.starts += [base + start for start in chunk.starts]
         joined.lengths += chunk.lengths
-        joined.indices += chunk.indices
+        indices += chunk.indices
         joined.offsets += chunk.offsets
         base += len(chunk.buffer)
+    joined.indices = indices
     return joined

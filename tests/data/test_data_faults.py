@@ -49,10 +49,10 @@ def ids_of(path: Path, schema: Schema = VIDEO) -> tuple[list[str], DataError | N
 
 
 @pytest.mark.parametrize(
-    ("place", "survivors"),
-    [("length", [0, 1]), ("length checksum", [0, 1]), ("data", [0, 1, 3]), ("data checksum", [0, 1, 3])],
+    "place",
+    ["length", "length checksum", "data", "data checksum"],
 )
-def test_a_flip_anywhere_is_named_and_costs_no_other_record(tmp_path: Path, place: str, survivors: list[int]) -> None:
+def test_a_flip_anywhere_is_named_and_costs_no_other_record(tmp_path: Path, place: str) -> None:
     path, offsets = shard(tmp_path / "a.tfrecord")
     good, ids = path.read_bytes(), random_block(VIDEO, 4).ids
     spans = {
@@ -68,7 +68,7 @@ def test_a_flip_anywhere_is_named_and_costs_no_other_record(tmp_path: Path, plac
         found, error = ids_of(path)
         assert error is not None
         assert (error.record, error.offset) == (2, offsets[2])
-        assert found == [ids[number] for number in survivors]
+        assert found == [ids[0], ids[1], ids[3]]
 
 
 def test_every_cut_is_named_but_between_records(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyarrow.fs import LocalFileSystem, SubTreeFileSystem
 
+from dmlray.data.records import KEPT_BYTES
 from dmlray.data.tfrecord import BadRecord, masked_crc, read_chunks, read_records
 from dmlray.errors import DataError, MissingInputError
 from tests.data.encoder import crc32c, framed, header, write
@@ -171,14 +172,111 @@ def test_bad_records_are_handed_over_and_the_others_read(tmp_path: Path) -> None
     ]
 
 
-def test_lost_framing_ends_the_file_with_its_rest(tmp_path: Path) -> None:
-    path = Path(write(tmp_path / "a.tfrecord", SMALL))
-    damaged = bytearray(path.read_bytes())
-    damaged[21] ^= 1  # the second length
-    path.write_bytes(damaged)
+def flipped(data: bytes, *places: int) -> bytes:
+    damaged = bytearray(data)
+    for place in places:
+        damaged[place] ^= 1
+    return bytes(damaged)
+
+
+def framing_law(path: Path, records: list[bytes], **options: int) -> list[BadRecord]:
+    """Every byte of the file is in a good record, in a bad one or counted as lost; good records are those written."""
+    bad: list[BadRecord] = []
+    chunks = read_chunks(path, on_bad=bad.append, **options)
+    good = {chunk.offsets[i]: bytes(chunk.data(i)) for chunk in chunks for i in range(len(chunk.starts))}
+    spans = [(offset, len(data) + 16) for offset, data in good.items()]
+    spans += [(one.offset, one.lost_bytes or len(one.data) + 16) for one in bad]
+    end = 0
+    for start, size in sorted(spans):
+        assert start == end
+        end += size
+    assert end == path.stat().st_size
+    written = dict(zip(offsets_of(records), records, strict=False))
+    assert all(written[offset] == data for offset, data in good.items())
+    return bad
+
+
+def offsets_of(records: list[bytes]) -> list[int]:
+    ends = [0]
+    for data in records:
+        ends.append(ends[-1] + len(data) + 16)
+    return ends
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_lost_framing_is_found_again_at_the_next_header(tmp_path: Path, compressed: bool) -> None:
+    path = tmp_path / "a.tfrecord"
+    whole = b"".join(map(framed, SMALL))
+    damaged = flipped(whole, 21)  # the second length
+    path.write_bytes(gzip.compress(damaged) if compressed else damaged)
+    bad: list[BadRecord] = []
+    read = list(read_records(path, on_bad=bad.append))
+    assert [(record.index, record.offset, bytes(record.data)) for record in read] == [
+        (0, 0, SMALL[0]),
+        (2, 37, SMALL[2]),
+    ]
+    assert [(one.record, one.offset, one.data, one.lost_bytes, one.damaged) for one in bad] == [
+        (1, 21, damaged[21:37], 16, True)
+    ]
+    assert bad[0].problem.endswith("length is wrong; the 16 bytes up to the next record are unreadable")
+
+
+def test_lost_framing_without_another_header_takes_the_rest(tmp_path: Path) -> None:
+    path = tmp_path / "a.tfrecord"
+    path.write_bytes(damaged := flipped(b"".join(map(framed, SMALL)), 21, 40))
     bad: list[BadRecord] = []
     assert [bytes(record.data) for record in read_records(path, on_bad=bad.append)] == SMALL[:1]
-    assert [(one.record, one.offset, one.data) for one in bad] == [(1, 21, bytes(damaged[21:]))]
+    assert [(one.record, one.offset, one.data, one.lost_bytes) for one in bad] == [(1, 21, damaged[21:], 48)]
+    assert "the 48 bytes to the end of the file are unreadable" in bad[0].problem
+
+
+@given(
+    sizes=st.lists(st.integers(0, 300), min_size=1, max_size=12),
+    flips=st.lists(st.floats(0, 1, exclude_max=True), min_size=1, max_size=5, unique=True),
+    cut=st.integers(0, 400),
+    room=st.integers(0, 200),
+    many=st.integers(1, 5),
+)
+@settings(deadline=None, max_examples=150)
+@pytest.mark.thorough
+def test_every_byte_of_a_damaged_file_is_accounted_for(
+    sizes: list[int],
+    flips: list[float],
+    cut: int,
+    room: int,
+    many: int,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    records = [bytes([number + 1]) * size for number, size in enumerate(sizes)]
+    whole = b"".join(map(framed, records))
+    path = tmp_path_factory.getbasetemp() / "damaged.tfrecord"
+    path.write_bytes(flipped(whole, *(int(place * len(whole)) for place in flips))[: max(1, len(whole) - cut)])
+    framing_law(path, records, chunk_bytes=room, chunk_records=many)
+
+
+@pytest.mark.thorough
+def test_a_long_gap_costs_bounded_memory_and_what_follows_is_read(tmp_path: Path) -> None:
+    path, gap = tmp_path / "a.tfrecord", 50 << 20
+    with path.open("wb") as file:
+        file.write(framed(b"before") + b"\xff" * 8 + bytes(gap))  # zeros: each position could begin a length
+        file.write(framed(b"after"))
+    bad: list[BadRecord] = []
+    tracemalloc.start()
+    found = [bytes(record.data) for record in read_records(path, on_bad=bad.append)]
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert found == [b"before", b"after"]
+    assert [(one.offset, one.lost_bytes, len(one.data)) for one in bad] == [(22, gap + 8, KEPT_BYTES)]
+    assert peak < 90 << 20
+
+
+def test_a_header_inside_what_is_lost_must_be_of_a_record_that_fits(tmp_path: Path) -> None:
+    path = tmp_path / "a.tfrecord"
+    path.write_bytes(b"junk" + header(1 << 40) + header(1000) + header(900) + bytes(40) + framed(b"x" * 70))
+    bad: list[BadRecord] = []
+    found = list(read_records(path, on_bad=bad.append, max_record_bytes=950))
+    assert [bytes(record.data) for record in found] == [b"x" * 70]
+    assert [one.lost_bytes for one in bad] == [80]
 
 
 def test_other_filesystem(tmp_path: Path) -> None:
