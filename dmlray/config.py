@@ -6,9 +6,10 @@ each other is the builder's question (``model.build``), not asked here.
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 Dropout = Annotated[float, Field(ge=0.0, lt=1.0)]
+EmaDecay = Annotated[float, Field(gt=0.0, lt=1.0)]
 Clusters = Annotated[int, Field(ge=4, le=65_536)]  # scores are normalised over them: of two, nothing but a sign is left
 
 Gating = Literal["none", "before", "after", "both"]  # context gating of the head's vector, of its classes
@@ -184,13 +185,77 @@ class MixtureHead(Config):
     gating: Gating = "none"
 
 
+class ConstantSchedule(Config):
+    """The learning rate stays as it is."""
+
+    kind: Literal["constant"] = "constant"
+
+
+class StaircaseSchedule(Config):
+    """The rate is multiplied by ``decay`` every ``decay_examples`` videos, as the official models have it.
+
+    With ``flat_examples`` it is so every ``flat_examples`` videos once the training loss has flattened, as Zhao (2018)
+    has it (40,000): once an epoch's mean loss is not at least the share ``flat_below`` lower than the one before.
+    """
+
+    kind: Literal["staircase"] = "staircase"
+    decay: Annotated[float, Field(gt=0.0, le=1.0)] = 0.95
+    decay_examples: PositiveInt = 4_000_000
+    flat_examples: PositiveInt | None = None
+    flat_below: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.01
+
+
+class CosineSchedule(Config):
+    """The rate falls along half a cosine to its share ``floor`` (Loshchilov and Hutter, 2017, arXiv:1608.03983).
+
+    It gets there after ``examples`` videos; None: with the trial's last epoch.
+    """
+
+    kind: Literal["cosine"] = "cosine"
+    examples: PositiveInt | None = None
+    floor: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+
+
+Schedule = Annotated[ConstantSchedule | StaircaseSchedule | CosineSchedule, Field(discriminator="kind")]
+
+
 class AdamConfig(Config):
-    """Adam (Kingma and Ba, 2015); the rate is multiplied by ``decay`` every ``decay_examples`` videos (a staircase)."""
+    """Adam (Kingma and Ba, 2015).
+
+    The rate rises evenly over the first ``warmup_examples`` videos; gradients are clipped to the norm ``clip_norm``.
+    With ``ema_decay`` the trial's model is the exponential moving average of the parameters (`train.averaging`).
+    """
 
     kind: Literal["adam"] = "adam"
     learning_rate: PositiveFloat = 0.01
-    decay: Annotated[float, Field(gt=0.0, le=1.0)] = 0.95
-    decay_examples: PositiveInt = 4_000_000
+    schedule: Schedule = StaircaseSchedule()
+    warmup_examples: NonNegativeInt = 0
+    clip_norm: PositiveFloat | None = 1.0
+    ema_decay: EmaDecay | None = None
+
+
+class AdamWConfig(Config):
+    """Adam with decoupled weight decay (Loshchilov and Hutter, 2019), which spares biases and norms.
+
+    Each step takes the share ``weight_decay`` times the rate off a weight. The other fields are those of `AdamConfig`.
+    """
+
+    kind: Literal["adamw"] = "adamw"
+    learning_rate: PositiveFloat = 0.001
+    weight_decay: Annotated[float, Field(ge=0.0)] = 0.01
+    schedule: Schedule = CosineSchedule()
+    warmup_examples: NonNegativeInt = 0
+    clip_norm: PositiveFloat | None = 1.0
+    ema_decay: EmaDecay | None = None
+
+
+class ScheduleFreeConfig(Config):
+    """AdamW without a schedule: the model is an average of all steps (Defazio et al., 2024, arXiv:2405.15682)."""
+
+    kind: Literal["schedule_free"] = "schedule_free"
+    learning_rate: PositiveFloat = 0.0025
+    weight_decay: Annotated[float, Field(ge=0.0)] = 0.0
+    warmup_examples: NonNegativeInt = 0
     clip_norm: PositiveFloat | None = 1.0
 
 
@@ -206,7 +271,7 @@ Fusion = Annotated[
     Field(discriminator="kind"),
 ]
 Head = Annotated[LogisticHead | MixtureHead, Field(discriminator="kind")]
-Optimizer = Annotated[AdamConfig, Field()]
+Optimizer = Annotated[AdamConfig | AdamWConfig | ScheduleFreeConfig, Field(discriminator="kind")]
 
 
 class TrialConfig(Config):
@@ -221,5 +286,7 @@ class TrialConfig(Config):
     head: Head = LogisticHead()
     optimizer: Optimizer = AdamConfig()
     batch_size: PositiveInt = 128
+    micro_batch: PositiveInt | None = None  # videos of a batch at once, to save memory; None: all that memory holds
+    precision: Literal["bfloat16", "float16", "float32"] = "bfloat16"  # on a GPU; a CPU computes in float32
     bucketing: bool = False  # batches of videos of like lengths: less padding, less variety within a batch
     epochs: PositiveInt = 5

@@ -1,17 +1,18 @@
 """What resumes a trial, in one safetensors file: tensors, and everything else as JSON in the file's metadata.
 
 Nothing is unpickled, here or anywhere. The same training gives the same file, byte for byte: no clock is in it.
-Tensors are named ``model.<name>`` and ``optimizer.<parameter index>.<key>``.
+Tensors are named ``model.<name>``, ``optimizer.<parameter index>.<key>`` and, where the model is an average and so not
+what goes on being trained, ``trained.<name>``.
 """
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import safetensors.torch
-from pydantic import NonNegativeInt, PositiveInt, ValidationError
+from pydantic import Field, NonNegativeInt, PositiveInt, ValidationError
 from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -43,12 +44,20 @@ class _Header(Config):
     best: Best
     groups: list[dict[str, Any]]
     scalars: dict[int, dict[str, Any]]
+    micro_batch: PositiveInt | None = None
+    scaler: dict[str, float] = Field(default_factory=dict)
+    history: list[tuple[NonNegativeInt, float]] = Field(default_factory=list)
+    average_steps: NonNegativeInt = 0
 
 
 @dataclass(frozen=True)
 class CheckpointState:
     """A trial after ``epoch`` epochs and ``videos`` videos. ``data`` is the fingerprint of what it is trained on;
-    ``model`` and ``optimizer`` are state dicts."""
+    ``model``, ``optimizer``, ``scaler`` and ``trained`` are state dicts.
+
+    ``model`` is what predicts; ``trained`` what goes on being trained, None where that is the same. ``history`` holds
+    the videos seen and the mean training loss by the end of each epoch.
+    """
 
     config: TrialConfig
     data: str
@@ -57,6 +66,11 @@ class CheckpointState:
     best: Best
     model: dict[str, Tensor]
     optimizer: dict[str, Any]
+    micro_batch: int | None = None
+    scaler: dict[str, float] = field(default_factory=dict)
+    history: tuple[tuple[int, float], ...] = ()
+    trained: dict[str, Tensor] | None = None
+    average_steps: int = 0
 
 
 def save_checkpoint(path: Path, state: CheckpointState) -> str:
@@ -65,6 +79,7 @@ def save_checkpoint(path: Path, state: CheckpointState) -> str:
     Raises StorageError when the disk refuses.
     """
     tensors = {f"model.{name}": tensor for name, tensor in state.model.items()}
+    tensors |= {f"trained.{name}": tensor for name, tensor in (state.trained or {}).items()}
     scalars: dict[int, dict[str, Any]] = {}
     for index, values in state.optimizer["state"].items():
         for key, value in values.items():
@@ -81,6 +96,10 @@ def save_checkpoint(path: Path, state: CheckpointState) -> str:
         best=state.best,
         groups=state.optimizer["param_groups"],
         scalars=scalars,
+        micro_batch=state.micro_batch,
+        scaler=state.scaler,
+        history=list(state.history),
+        average_steps=state.average_steps,
     )
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     with atomic_path(path) as temporary:
@@ -108,23 +127,43 @@ def load_checkpoint(path: Path, digest: str | None, config: TrialConfig, data: s
     tensors, header = _parse(path, payload)
     _check_same(path, header, config, data)
     state: dict[int, dict[str, Any]] = {index: dict(values) for index, values in header.scalars.items()}
-    model = {}
+    model, trained = {}, {}
     for name, tensor in tensors.items():
         owner, _, key = name.partition(".")
         if owner == "model":
             model[key] = tensor
+        elif owner == "trained":
+            trained[key] = tensor
         else:
             index, _, key = key.partition(".")
             state.setdefault(int(index), {})[key] = tensor
     optimizer = {"state": dict(sorted(state.items())), "param_groups": header.groups}
-    return CheckpointState(config, header.data, header.epoch, header.videos, header.best, model, optimizer)
+    return CheckpointState(
+        config,
+        header.data,
+        header.epoch,
+        header.videos,
+        header.best,
+        model,
+        optimizer,
+        header.micro_batch,
+        header.scaler,
+        tuple(header.history),
+        trained or None,
+        header.average_steps,
+    )
 
 
 def restore_checkpoint(path: Path, state: CheckpointState, model: nn.Module, optimizer: Optimizer | None) -> None:
-    """Put ``state``, read from ``path``, into a freshly built model and optimiser (None: only the model)."""
+    """Put ``state``, read from ``path``, into a new model: to train on with ``optimizer``, or (None) to predict.
+
+    Raises StorageError, naming the file, when it does not fit.
+    """
     try:
-        model.load_state_dict(state.model)
-        if optimizer is not None:
+        if optimizer is None:
+            model.load_state_dict(state.model)
+        else:
+            model.load_state_dict(state.trained or state.model)
             optimizer.load_state_dict(state.optimizer)
     except (RuntimeError, ValueError, KeyError) as error:
         raise StorageError(path, f"does not fit the model: {str(error).splitlines()[0]}") from error
@@ -158,11 +197,19 @@ def _parse(path: Path, payload: bytes) -> tuple[dict[str, Tensor], _Header]:
 
 
 def _check_same(path: Path, header: _Header, config: TrialConfig, data: str | None) -> None:
-    wanted = config.model_dump(mode="json")
-    differing = sorted(key for key in wanted.keys() | header.config.keys() if wanted.get(key) != header.config.get(key))
+    wanted, found = config.model_dump(mode="json"), _in_full(header.config)
+    differing = sorted(key for key in wanted.keys() | found.keys() if wanted.get(key) != found.get(key))
     if differing:
         key = differing[0]
-        problem = f"`{key}` is {header.config.get(key)} there and {wanted.get(key)} here"
+        problem = f"`{key}` is {found.get(key)} there and {wanted.get(key)} here"
         raise StorageError(path, f"the checkpoint of another configuration: {problem}")
     if data is not None and header.data != data:
         raise StorageError(path, f"the checkpoint of other data ({header.data[:12]}…, not {data[:12]}…)")
+
+
+def _in_full(config: dict[str, Any]) -> dict[str, Any]:
+    """A configuration that an older version wrote has not the fields that came later: they have their defaults."""
+    try:
+        return TrialConfig.model_validate(config).model_dump(mode="json")
+    except ValidationError:
+        return config

@@ -45,10 +45,9 @@ class Peers:
         flat = torch.cat([*(part.flatten() for part in parts), loss.detach().float().reshape(1)]) * share
         dist.all_reduce(flat)
         sizes = [parameter.numel() for parameter in trained]
-        *gradients, mean = flat.split([*sizes, 1])
-        for parameter, gradient in zip(trained, gradients, strict=True):
+        for parameter, gradient in zip(trained, torch.split(flat[:-1], sizes), strict=True):
             parameter.grad = gradient.view_as(parameter)
-        return mean[0]
+        return flat[-1]
 
     def agree(self, value: Value) -> Value:
         """What the first worker says."""

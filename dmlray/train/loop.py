@@ -7,7 +7,7 @@ goes on exactly as if it had never stopped: on CPU the same losses and, bit for 
 import time
 from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import torch
@@ -19,9 +19,14 @@ from dmlray.data.batch import Batch
 from dmlray.errors import TrainingError
 from dmlray.failpoints import reach
 from dmlray.seeding import derive_seed
+from dmlray.train.averaging import MovingAverage
+from dmlray.train.distributed import ALONE, Peers
 from dmlray.train.loss import cross_entropy
-from dmlray.train.optim import optimizer_step
-from dmlray.train.threads import seeded
+from dmlray.train.microbatch import MicroBatch
+from dmlray.train.optim import optimizer_step, set_training
+from dmlray.train.precision import Precision
+from dmlray.train.schedule import EpochLoss, LearningRate, plan_learning_rate
+from dmlray.train.threads import generator_mark, seeded
 
 _GPU_LOOK_STEPS = 50  # how often a GPU's losses are looked at: each look waits for it
 
@@ -44,6 +49,25 @@ class Training:
     device: torch.device
     epoch: int = 0
     videos: int = 0
+    epoch_videos: int | None = None  # None: as many as come
+    history: list[EpochLoss] = field(default_factory=list)
+    peers: Peers = ALONE
+    micro_batch: MicroBatch = field(init=False)
+    precision: Precision = field(init=False)
+    rates: LearningRate = field(init=False)
+    average: MovingAverage | None = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.rates = plan_learning_rate(self.config, self.epoch_videos)
+        decay = getattr(self.config.optimizer, "ema_decay", None)
+        self.average = None if decay is None else MovingAverage(self.model, decay)
+        self.micro_batch = MicroBatch(self.config.micro_batch)
+        self.precision = Precision.named(self.config.precision, self.device)
+
+    @property
+    def predicting(self) -> nn.Module:
+        """The model that is evaluated: the one in training, or its average."""
+        return self.model if self.average is None else self.average.model
 
 
 @dataclass(frozen=True)
@@ -55,64 +79,88 @@ class EpochStats:
     loss: float
     epoch_s: float
     wait_s: float
+    micro_batch: int | None = None  # videos at once, where it is not the whole batch
 
     def metrics(self) -> dict[str, float]:
         """As they stand in a report."""
-        return {
+        found = {
             "train_loss": self.loss,
             "videos_per_s": self.videos / self.epoch_s,
             "epoch_s": self.epoch_s,
             "wait_share": self.wait_s / self.epoch_s,
         }
+        return found if self.micro_batch is None else found | {"micro_batch": self.micro_batch}
 
 
 def train_epochs(training: Training, batches: BatchSource) -> Iterator[EpochStats]:
     """Train the epochs that ``training`` still lacks, pausing after each; stop asking to stop training.
 
-    Raises TrainingError: reason ``nan`` when a loss is not finite, ``out_of_memory`` when the GPU's is spent.
+    When memory runs out, batches go through the model in smaller parts from then on. Raises TrainingError: reason
+    ``nan`` when a loss is not finite, ``out_of_memory`` when not even one video's part fits.
     """
     while training.epoch < training.config.epochs:
         yield _train_epoch(training, batches)
 
 
 @contextmanager
-def device_memory_watched(epoch: int) -> Iterator[None]:
-    """Turn CUDA's out-of-memory error into a TrainingError; ``epoch`` counts from 1."""
+def device_memory_watched(config: TrialConfig, epoch: int) -> Iterator[None]:
+    """Turn an out-of-memory error into a TrainingError that names what needs it; ``epoch`` counts from 1."""
     try:
         yield
     except torch.OutOfMemoryError as error:
-        raise TrainingError("out_of_memory", str(error).partition("\n")[0], epoch) from error
+        sizes = config.model_dump(mode="json", include={"encoder", "pooling", "fusion", "head", "frames"})
+        problem = f"one video at a time does not fit in memory with {sizes} ({str(error).partition(chr(10))[0]})"
+        raise TrainingError("out_of_memory", problem, epoch) from error
 
 
 def _train_epoch(training: Training, batches: BatchSource) -> EpochStats:
     started, number = time.perf_counter(), training.epoch + 1
     losses, waits = _Losses(training.device, number), _Waits()
     training.model.train()
-    seed = derive_seed(training.seed, "epoch", training.epoch)
+    set_training(training.optimizer, True)
+    others = () if training.peers.is_first else (training.peers.rank,)  # each worker draws for its own videos
     with (
-        seeded(seed, training.device),
-        device_memory_watched(number),
+        seeded(derive_seed(training.seed, "epoch", training.epoch, *others), training.device),
+        device_memory_watched(training.config, number),
         closing(batches.epoch(training.epoch)) as epoch,
     ):
         for step, batch in enumerate(waits.over(epoch), start=1):
             reach("step", epoch=number, step=step)
-            losses.add(_train_step(training, batch), len(batch))
-            training.videos += len(batch)
+            videos = training.peers.total(len(batch))
+            losses.add(_train_step(training, batch, videos), videos)
+            training.videos += videos
         mean = losses.mean()
+    set_training(training.optimizer, False)
     training.epoch = number
-    return EpochStats(number, losses.videos, mean, time.perf_counter() - started, waits.seconds)
+    training.history.append(EpochLoss(training.videos, mean))
+    micro_batch = training.micro_batch.size
+    return EpochStats(number, losses.videos, mean, time.perf_counter() - started, waits.seconds, micro_batch)
 
 
-def _train_step(training: Training, batch: Batch) -> Tensor:
-    batch = batch.to(training.device)
-    training.optimizer.zero_grad(set_to_none=True)
-    on_gpu = training.device.type == "cuda"
-    with torch.autocast(training.device.type, dtype=torch.bfloat16, enabled=on_gpu):
-        output = training.model(batch.features, batch.mask)
-    loss: Tensor = cross_entropy(output.logits, batch.labels) + output.penalty
-    torch.autograd.backward(loss)
-    optimizer_step(training.optimizer, training.videos, training.config.optimizer)
-    return loss.detach()
+def _train_step(training: Training, batch: Batch, videos: int) -> Tensor:
+    """One step on ``batch``, this worker's share of ``videos``. The loss is the mean over all of them."""
+    precision, rewind = training.precision, generator_mark(training.device)
+
+    def begin() -> None:
+        rewind()
+        training.optimizer.zero_grad(set_to_none=True)
+
+    def add_gradients(part: Batch) -> Tensor:
+        part = part.to(training.device)
+        with precision.autocast():
+            output = training.model(part.features, part.mask)
+        loss: Tensor = (cross_entropy(output.logits, part.labels) + output.penalty) * (len(part) / len(batch))
+        precision.backward(loss)
+        return loss.detach()
+
+    losses = training.micro_batch.run(batch, add_gradients, begin) if len(batch) else []
+    own = torch.stack(losses).sum() if losses else torch.zeros((), device=training.device)
+    loss = training.peers.average(training.model.parameters(), own, len(batch) / videos)
+    rate = training.rates.at(training.videos, videos, training.history)
+    optimizer_step(training.optimizer, precision.scaler, rate, training.config.optimizer.clip_norm)
+    if training.average is not None:
+        training.average.update(training.model)
+    return loss
 
 
 class _Losses:

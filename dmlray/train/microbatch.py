@@ -18,11 +18,13 @@ Result = TypeVar("Result")
 
 @dataclass
 class MicroBatch:
-    """At most ``size`` videos go through the model at once (None: a whole batch); halved, for good, when memory ends."""
+    """At most ``size`` videos go through the model at once (None: a whole batch); when memory ends, half as many."""
 
     size: int | None = None
 
-    def run(self, batch: Batch, work: Callable[[Batch], Result], begin: Callable[[], None]) -> list[Result]:
+    def run(
+        self, batch: Batch, work: Callable[[Batch], Result], begin: Callable[[], None] = lambda: None
+    ) -> list[Result]:
         """``work`` on each part of ``batch``; when memory runs out, again from the first of parts half as large.
 
         ``begin`` is called each time before the first part, to undo what an attempt has left. Raises

@@ -7,6 +7,18 @@ from dmlray.config import TrialConfig
 
 
 @dataclass(frozen=True)
+class Limits:
+    """Seconds for a trial on its worker, and from one batch to the next; None: any number.
+
+    Who passes one has ``grace_s`` to say so before the worker is ended.
+    """
+
+    trial_s: float | None = None
+    stall_s: float | None = None
+    grace_s: float = 10.0
+
+
+@dataclass(frozen=True)
 class TrialTask:
     """One trial to train, or to continue from ``checkpoint`` (a file name in ``directory``/checkpoints)."""
 
@@ -19,6 +31,7 @@ class TrialTask:
     checkpoint: str | None = None
     checkpoint_digest: str | None = None
     threads: int = 1
+    limits: Limits = Limits()
 
 
 @dataclass(frozen=True)

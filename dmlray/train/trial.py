@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import torch
 
@@ -19,19 +19,24 @@ from dmlray.model.build import build_model
 from dmlray.seeding import derive_seed
 from dmlray.train.checkpoint import (
     Best,
-    CheckpointState,
     checkpoint_digest,
     load_checkpoint,
     restore_checkpoint,
     save_checkpoint,
 )
+from dmlray.train.distributed import ALONE, Peers
 from dmlray.train.evaluate import SplitResult, evaluate
+from dmlray.train.limits import UNWATCHED, Watch, Watched
 from dmlray.train.log import TrialLog
 from dmlray.train.loop import BatchSource, EpochStats, Training, device_memory_watched, train_epochs
 from dmlray.train.optim import build_optimizer
 from dmlray.train.resume import ResumePoint, checkpoint_name, find_resume_point, prune_checkpoints
+from dmlray.train.shares import Shares
+from dmlray.train.state import capture, restore
 from dmlray.train.task import EpochReport, TrialOutcome, TrialTask
 from dmlray.train.threads import cpu_threads, seeded
+
+Value = TypeVar("Value")
 
 PREDICTIONS = {"validation": "predictions.arrow", "test": "test_predictions.arrow"}  # a split's file
 
@@ -61,8 +66,13 @@ def run_trial(
     report: Callable[[EpochReport], bool],
     device: torch.device,
     stream: TrainingStream | None = None,
+    *,
+    peers: Peers = ALONE,
+    watch: Watch = UNWATCHED,
 ) -> TrialOutcome:
     """Train ``task`` to its last epoch, or until ``report`` answers False ("stopped"); on ``stream``, if there is one.
+
+    With ``peers`` every worker makes this call; the first one alone reports and writes. ``watch`` hears of every batch.
 
     ``task.directory`` then holds config.json, log.jsonl, checkpoints/ (the newest 2 and the best), predictions.arrow
     (validation, best epoch) and, once complete and where there is a test split, test_predictions.arrow.
@@ -72,7 +82,7 @@ def run_trial(
     """
     try:
         with cpu_threads(task.threads):
-            return _Trial(task, device, stream).run(report)
+            return _Trial(task, device, stream, peers, watch).run(report)
     except ConfigError as error:
         raise TrainingError("bad_config", str(error)) from error
     except (DataError, MissingInputError) as error:
@@ -82,33 +92,48 @@ def run_trial(
 
 
 class _Trial:
-    def __init__(self, task: TrialTask, device: torch.device, stream: TrainingStream | None) -> None:
+    def __init__(
+        self, task: TrialTask, device: torch.device, stream: TrainingStream | None, peers: Peers, watch: Watch
+    ) -> None:
         self._task, self._device, self._config, self._stream = task, device, task.config, stream
+        self._peers, self._watch = peers, watch
         self._splits = open_splits(task.data, train=stream is None)
         self._schema = self._splits["validation"].schema
         self._fingerprint = (stream or self._splits["train"]).fingerprint
         with seeded(derive_seed(task.seed, "init"), device):
             model = build_model(task.config, self._schema).to(device)
-        optimizer = build_optimizer(model.parameters(), task.config.optimizer)
-        self._training = Training(model, optimizer, task.config, derive_seed(task.seed, "train"), device)
+        optimizer = build_optimizer(model, task.config.optimizer)
+        videos = None if stream else len(self._splits["train"])
+        seed = derive_seed(task.seed, "train")
+        self._training = Training(model, optimizer, task.config, seed, device, epoch_videos=videos, peers=peers)
         self._checkpoints = task.directory / "checkpoints"
-        write_text(task.directory / "config.json", task.config.model_dump_json(indent=2) + "\n")
+        if peers.is_first:
+            write_text(task.directory / "config.json", task.config.model_dump_json(indent=2) + "\n")
         self._log = TrialLog(task.directory / "log.jsonl")
         self._best: Best | None = None
         self._origin = self._resume()
 
     def run(self, report: Callable[[EpochReport], bool]) -> TrialOutcome:
         for stats in train_epochs(self._training, self._batches("train")):
-            if not report(self._finish_epoch(stats)):
+            finished = self._finish_epoch(stats)
+            if not self._agree(report(finished) if finished else None):
                 return self._outcome("stopped", {})
         return self._outcome("complete", self._test() if "test" in self._splits else {})
 
-    def _finish_epoch(self, stats: EpochStats) -> EpochReport:
+    def _agree(self, value: Value) -> Value:
+        """The first worker's value; the others wait for as long as that takes."""
+        with self._watch.paused():
+            return self._peers.agree(value)
+
+    def _finish_epoch(self, stats: EpochStats) -> EpochReport | None:
+        """Evaluate and keep; the first worker has something to report."""
         result = self._evaluate("validation", stats.epoch)
         metrics = result.named("val") | {"train_loss": stats.loss}
         previous, gap = self._best, metrics["val_gap"]
         if previous is None or gap > previous.value:
             self._best = Best(epoch=stats.epoch, value=gap, metrics=metrics)
+        if not self._peers.is_first:
+            return None
         best = self._known_best()
         name, digest = checkpoint_name(stats.epoch), self._save(best)
         reach("checkpoint-saved", epoch=stats.epoch)
@@ -117,50 +142,53 @@ class _Trial:
         # The checkpoint before this one keeps its best too, so that a trial can go on from either.
         prune_checkpoints(self._checkpoints, {stats.epoch - 1, stats.epoch, best.epoch, (previous or best).epoch})
         report = EpochReport(stats.epoch, metrics | stats.metrics(), name, digest)
+        self._note_memory(stats)
         self._log.append(epoch=stats.epoch, metrics=report.metrics, checkpoint=name, digest=digest)
         reach("epoch-logged", epoch=stats.epoch)
         return report
 
     def _save(self, best: Best) -> str:
         training = self._training
-        state = CheckpointState(
-            config=self._config,
-            data=self._fingerprint,
-            epoch=training.epoch,
-            videos=training.videos,
-            best=best,
-            model=training.model.state_dict(),
-            optimizer=training.optimizer.state_dict(),
-        )
+        state = capture(training, self._fingerprint, best)
         return save_checkpoint(self._checkpoints / checkpoint_name(training.epoch), state)
 
+    def _note_memory(self, stats: EpochStats) -> None:
+        """A line in the log when memory has run out in this epoch."""
+        known = [line["metrics"].get("micro_batch") for line in self._log.lines if "metrics" in line]
+        if stats.micro_batch not in {known[-1] if known else None, self._config.micro_batch}:
+            now = f"{stats.micro_batch} videos at a time, in batches of {self._config.batch_size} as before"
+            self._log.append(warning=f"memory ran out in epoch {stats.epoch}: the model sees {now}")
+
     def _resume(self) -> ResumePoint:
-        point = ResumePoint()
-        if self._task.checkpoint is not None:
-            digests = {**self._log.digests(), self._task.checkpoint: self._task.checkpoint_digest}
-            point = find_resume_point(
-                self._checkpoints, self._task.checkpoint, digests, self._config, self._fingerprint
-            )
+        point = self._agree(self._find_resume_point() if self._peers.is_first else ResumePoint())
         if point.state is not None and point.name is not None:
             self._best = point.state.best
             self._restore_predictions(point.state.best)
-            restore_checkpoint(
-                self._checkpoints / point.name, point.state, self._training.model, self._training.optimizer
-            )
-            self._training.epoch, self._training.videos = point.state.epoch, point.state.videos
-        self._log.rewind(self._training.epoch)
-        for warning in point.warnings:
-            self._log.append(warning=warning)
+            restore(self._checkpoints / point.name, point.state, self._training)
+        if self._peers.is_first:
+            self._log.rewind(self._training.epoch)
+            for warning in point.warnings:
+                self._log.append(warning=warning)
         return point
+
+    def _find_resume_point(self) -> ResumePoint:
+        newest = self._task.checkpoint
+        if newest is None:
+            return ResumePoint()
+        digests = {**self._log.digests(), newest: self._task.checkpoint_digest}
+        return find_resume_point(self._checkpoints, newest, digests, self._config, self._fingerprint)
 
     def _restore_predictions(self, best: Best) -> None:
         """Rewrite them if a kill, or a checkpoint passed over, left those of another epoch."""
+        if not self._agree(self._peers.is_first and self._has_predictions(best)):
+            self._evaluate_best("validation", best.epoch)
+
+    def _has_predictions(self, best: Best) -> bool:
         try:
             found = load_predictions(self._task.directory / PREDICTIONS["validation"]).meta.get("checkpoint")
         except StorageError:
-            found = None
-        if found != checkpoint_digest(self._checkpoints / checkpoint_name(best.epoch)):
-            self._evaluate_best("validation", best.epoch)
+            return False
+        return found == checkpoint_digest(self._checkpoints / checkpoint_name(best.epoch))
 
     def _test(self) -> dict[str, float]:
         return self._evaluate_best("test", self._known_best().epoch).named("test")
@@ -168,22 +196,28 @@ class _Trial:
     def _evaluate_best(self, split: str, epoch: int) -> SplitResult:
         path = self._checkpoints / checkpoint_name(epoch)
         digest = self._log.digests().get(path.name)
-        state = load_checkpoint(path, digest, self._config, self._fingerprint)
-        restore_checkpoint(path, state, self._training.model, None)
+        own = load_checkpoint(path, digest, self._config, self._fingerprint) if self._peers.is_first else None
+        state = self._agree(own)
+        assert state is not None, "the first worker has loaded it"
+        restore_checkpoint(path, state, self._training.predicting, None)
         result = self._evaluate(split, epoch)
-        self._keep_predictions(split, result, digest or checkpoint_digest(path))
+        if self._peers.is_first:
+            self._keep_predictions(split, result, digest or checkpoint_digest(path))
         return result
 
     def _evaluate(self, split: str, epoch: int) -> SplitResult:
-        classes = self._schema.classes
+        training, batches = self._training, self._batches(split)
         try:
-            with device_memory_watched(epoch):
-                return evaluate(self._training.model, self._batches(split), classes, self._device)
+            with device_memory_watched(self._config, epoch):
+                return evaluate(
+                    training.predicting, batches, self._schema.classes, self._device, self._peers, training.micro_batch
+                )
         except FloatingPointError as error:
             raise TrainingError("nan", f"on the {split} split {error}", epoch) from error
 
     def _keep_predictions(self, split: str, result: SplitResult, digest: str) -> None:
         task = self._task
+        assert result.predictions is not None, "this is the first worker"
         meta = {"sweep": task.sweep, "trial": str(task.number), "split": split, "checkpoint": digest}
         meta["data"] = self._splits[split].fingerprint
         save_predictions(task.directory / PREDICTIONS[split], replace(result.predictions, meta=meta))
@@ -200,7 +234,8 @@ class _Trial:
             bucketing=config.bucketing,
             pinned=on_gpu,
         )
-        return Prefetched(batches) if on_gpu else batches
+        shares = batches if self._peers.size == 1 else Shares(batches, self._peers)
+        return Watched(Prefetched(shares) if on_gpu else shares, self._watch)
 
     def _maker(self, split: str) -> Callable[..., BatchSource]:
         if split == "train" and self._stream is not None:

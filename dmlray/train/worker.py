@@ -1,50 +1,85 @@
-"""The function that Ray Train runs on each slot's worker: one trial after another, for the life of the sweep."""
+"""The function that Ray Train runs on each slot's workers: one trial after another, for the life of the sweep."""
 
 import gc
 import traceback
-from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
+from typing import Any, Protocol
 
 import ray
 import ray.train.torch
 import torch
+from ray.train.collective import broadcast_from_rank_zero
 
 from dmlray.errors import DmlrayError
 from dmlray.train.channel import TrialEnd
+from dmlray.train.distributed import Peers
+from dmlray.train.limits import ERROR_FILE, Overdue, Watch, cause_of_death, guarded
 from dmlray.train.task import EpochReport, TrialOutcome, TrialTask
 
-ERROR_FILE = "error.txt"
 
-Report = Callable[[EpochReport], bool]
-Runner = Callable[[TrialTask, Report, torch.device], TrialOutcome]
+class Report(Protocol):
+    """Hands a report over; True to train on."""
+
+    def __call__(self, report: EpochReport, /) -> bool: ...
+
+
+class Runner(Protocol):
+    """Trains a task on one worker, such as `train.trial.run_trial`."""
+
+    def __call__(
+        self, task: TrialTask, report: Report, device: torch.device, *, peers: Peers, watch: Watch
+    ) -> TrialOutcome: ...
 
 
 def serve_trials(settings: dict[str, Any]) -> None:
     """Ray Train's worker function: take tasks from ``settings["channel"]`` and train each with ``settings["runner"]``.
 
     A user error ends its trial and the worker goes on. Anything else (a CUDA error poisons its process) ends the trial
-    and the process; Ray Train starts a clean one.
+    and the process; Ray Train starts a clean one. Of several workers any error ends all, since the others may wait
+    for the one that has failed.
     """
-    channel, runner = settings["channel"], settings["runner"]
-    device = ray.train.torch.get_device()
-    while True:
-        task: TrialTask | None = ray.get(channel.next_task.remote())
-        if task is None:
-            return
-        unexpected: Exception | None = None
-        try:
-            outcome = runner(task, lambda report, n=task.number: ray.get(channel.report.remote(n, report)), device)
-            end = TrialEnd(outcome=outcome)
-        except DmlrayError as error:
-            end = TrialEnd(reason=getattr(error, "reason", "error"), message=str(error))
-        except Exception as error:
-            unexpected = error
-            end = TrialEnd(reason="error", message=_keep_traceback(task, error))
-        ray.get(channel.end.remote(task.number, end))
-        if unexpected is not None:
-            raise unexpected
+    channel = settings["channel"]
+    context = ray.train.get_context()
+    peers = Peers(context.get_world_rank(), context.get_world_size())
+    while (task := _next_task(channel, peers)) is not None:
+        end, error = _train(task, settings["runner"], channel, peers)
+        if peers.is_first or end.outcome is None:
+            ray.get(channel.end.remote(task.number, end))
+        if error is not None and (peers.size > 1 or not isinstance(error, DmlrayError)):
+            raise error
         _forget_trial()
+
+
+def _next_task(channel: Any, peers: Peers) -> TrialTask | None:
+    """The first worker's next task, for all of them; None when there will be no more."""
+    task: TrialTask | None = ray.get(channel.next_task.remote()) if peers.is_first else None
+    if peers.size > 1 and broadcast_from_rank_zero(task is None):  # waits for ever, as torch.distributed would not
+        return None
+    return peers.agree(task)
+
+
+def _train(task: TrialTask, runner: Runner, channel: Any, peers: Peers) -> tuple[TrialEnd, Exception | None]:
+    """How the trial ended, and the error that ended it."""
+    if overdue := cause_of_death(task.limits, task.directory) if peers.is_first else None:
+        return TrialEnd(reason=overdue.reason, message=overdue.message), None
+    watch = Watch(task.limits)
+
+    def report(epoch: EpochReport) -> bool:
+        with watch.paused():
+            verdict: bool = ray.get(channel.report.remote(task.number, epoch))
+            return verdict
+
+    def tell(overdue: Overdue) -> None:
+        ray.get(channel.end.remote(task.number, TrialEnd(reason=overdue.reason, message=overdue.message)))
+
+    try:
+        with guarded(watch, task.directory, tell):
+            outcome = runner(task, report, ray.train.torch.get_device(), peers=peers, watch=watch)
+            return TrialEnd(outcome=outcome), None
+    except DmlrayError as error:
+        return TrialEnd(reason=getattr(error, "reason", "error"), message=str(error)), error
+    except Exception as error:
+        return TrialEnd(reason="error", message=_keep_traceback(task, error)), error
 
 
 def _keep_traceback(task: TrialTask, error: Exception) -> str:

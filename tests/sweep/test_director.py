@@ -18,7 +18,7 @@ SPACE = """
 stopping: {rule: asha, min_epochs: 1, eta: 2}
 space:
   epochs: 4
-  optimizer: {learning_rate: {float: [1e-4, 1e-1], log: true}}
+  optimizer: {kind: adam, learning_rate: {float: [1e-4, 1e-1], log: true}}
 """
 
 

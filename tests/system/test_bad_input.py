@@ -103,7 +103,7 @@ class TestSearch:
         ("text", "words"),
         [
             ("space:\n  epochs: 2\n  lerning_rate: 0.1\n", ["s.yaml:3", "lerning_rate"]),
-            ("space:\n  optimizer: {learning_rate: {float: [0.1, 0.01]}}\n", ["s.yaml:2", "learning_rate"]),
+            ("space:\n  optimizer: {kind: adam, learning_rate: {float: [0.1, 0.01]}}\n", ["s.yaml:2", "learning_rate"]),
             ("space:\n  encoder: {choice: []}\n", ["s.yaml:2", "encoder"]),
             ("space: !!python/object/apply:os.getcwd []\n", ["s.yaml:1"]),
         ],

@@ -10,7 +10,7 @@ import pytest
 from tests.data.videos import FRAME, random_block, write_dataset, write_tfrecords
 from tests.system.conftest import Command
 
-SPACE = "trials: 2\nspace: {epochs: 2, optimizer: {learning_rate: {float: [1e-3, 1e-1], log: true}}}\n"
+SPACE = "trials: 2\nspace: {epochs: 2, optimizer: {kind: adam, learning_rate: {float: [1e-3, 1e-1], log: true}}}\n"
 
 
 @pytest.fixture

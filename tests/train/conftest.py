@@ -17,6 +17,7 @@ from dmlray.train.checkpoint import Best, CheckpointState
 from dmlray.train.evaluate import SplitResult, evaluate
 from dmlray.train.loop import Training
 from dmlray.train.optim import build_optimizer
+from dmlray.train.state import capture
 from tests.data.videos import FRAME, VIDEO
 from tests.train.trials import CPU, Ran, make_task, run, write_data
 
@@ -68,7 +69,9 @@ class MemoryBatches:
 
 @pytest.fixture
 def config() -> TrialConfig:
-    return TrialConfig.model_validate({"epochs": 5, "optimizer": {"decay_examples": 30}})
+    return TrialConfig.model_validate(
+        {"epochs": 5, "optimizer": {"kind": "adam", "schedule": {"kind": "staircase", "decay_examples": 30}}}
+    )
 
 
 @pytest.fixture
@@ -84,7 +87,7 @@ def start(config: TrialConfig) -> Callable[[], Training]:
         with torch.random.fork_rng():
             torch.manual_seed(1)
             model = SmallModel()
-        return Training(model, build_optimizer(model.parameters(), config.optimizer), config, seed=3, device=CPU)
+        return Training(model, build_optimizer(model, config.optimizer), config, seed=3, device=CPU)
 
     return begin
 
@@ -94,15 +97,8 @@ def snapshot() -> Callable[[Training], CheckpointState]:
     """What a checkpoint of a training holds."""
 
     def take(training: Training) -> CheckpointState:
-        return CheckpointState(
-            config=training.config,
-            data="fingerprint",
-            epoch=training.epoch,
-            videos=training.videos,
-            best=Best(epoch=training.epoch, value=0.5, metrics={"val_gap": 0.5}),
-            model=training.model.state_dict(),
-            optimizer=training.optimizer.state_dict(),
-        )
+        best = Best(epoch=training.epoch, value=0.5, metrics={"val_gap": 0.5})
+        return capture(training, "fingerprint", best)
 
     return take
 

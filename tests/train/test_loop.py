@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from dmlray.errors import TrainingError
-from dmlray.train.checkpoint import load_checkpoint, restore_checkpoint, save_checkpoint
+from dmlray.train.checkpoint import load_checkpoint, save_checkpoint
 from dmlray.train.loop import Training, train_epochs
+from dmlray.train.state import restore
 
 Start = Callable[[], Training]
 
@@ -49,8 +50,7 @@ def test_resume_is_exact(start: Start, batches: Any, snapshot: Any, folder: Path
     torch.rand(5)  # what else the process draws does not matter
     second = start()
     state = load_checkpoint(folder / "c.safetensors", digest, second.config)
-    restore_checkpoint(folder / "c.safetensors", state, second.model, second.optimizer)
-    second.epoch, second.videos = state.epoch, state.videos
+    restore(folder / "c.safetensors", state, second)
     losses += [stats.loss for stats in train_epochs(second, batches)]
     assert losses == expected
     assert torch.equal(parameters(second), parameters(whole))

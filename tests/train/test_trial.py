@@ -143,13 +143,15 @@ def test_damaged_data_is_named(data: Path, tmp_path: Path) -> None:
 
 
 def test_explosion_is_told_with_epoch_and_step(data: Path, tmp_path: Path) -> None:
-    error = failure(make_task(data, tmp_path, {**LOGISTIC, "optimizer": {"learning_rate": 1e38, "clip_norm": None}}))
+    error = failure(
+        make_task(data, tmp_path, {**LOGISTIC, "optimizer": {"kind": "adam", "learning_rate": 1e38, "clip_norm": None}})
+    )
     assert (error.reason, error.epoch) == ("nan", 1)
     assert error.step in (2, 3)
     assert not (tmp_path / "predictions.arrow").exists()
 
 
 def test_explosion_of_the_last_step_is_told_too(data: Path, tmp_path: Path) -> None:
-    config = {**LOGISTIC, "batch_size": 48, "optimizer": {"learning_rate": 1e38, "clip_norm": None}}
+    config = {**LOGISTIC, "batch_size": 48, "optimizer": {"kind": "adam", "learning_rate": 1e38, "clip_norm": None}}
     error = failure(make_task(data, tmp_path, config))  # one step an epoch: only validation sees what it did
     assert (error.reason, str(error)) == ("nan", "epoch 1: on the validation split the loss is not finite")

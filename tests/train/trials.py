@@ -21,7 +21,7 @@ VIDEOS = {"train": 48, "validation": 24, "test": 16}
 LOGISTIC: Mapping[str, Any] = {
     "epochs": 5,
     "batch_size": 16,
-    "optimizer": {"learning_rate": 0.1},
+    "optimizer": {"kind": "adam", "learning_rate": 0.1},
     "head": {"kind": "logistic", "dropout": 0.3},
 }
 GRU: Mapping[str, Any] = {
