@@ -26,6 +26,15 @@ def ensemble(
         Literal["temperature", "none"], typer.Option(help="Put members' scores on one scale first, or leave them.")
     ] = "temperature",
     bags: Annotated[int, typer.Option(help="Pool this many selections, each of half the trials; 0: one of all.")] = 0,
+    max_mb: Annotated[
+        float | None, typer.Option(help="Parameters of all members together, float32 MB (the 2018 challenge: 1000).")
+    ] = None,
+    max_ms_per_video: Annotated[
+        float | None, typer.Option(help="CPU time of all members together, on one core of this machine.")
+    ] = None,
+    front: Annotated[
+        bool, typer.Option("--front", help="Also show the GAP that less memory or time would buy.")
+    ] = False,
     report_split: Annotated[float, typer.Option(help="Share of validation videos kept from the selection.")] = 0.5,
     save_as: Annotated[str | None, typer.Option("--as", help="The ensemble's own name (default: top<TOP>).")] = None,
     as_json: Json = False,
@@ -37,11 +46,12 @@ def ensemble(
     """
     from contextlib import closing
 
+    from dmlray.data.dataset import open_splits
     from dmlray.ensemble.candidates import load_candidates
     from dmlray.ensemble.choice import EnsembleSettings
     from dmlray.ensemble.report import save_ensemble
     from dmlray.ensemble.runs import ensemble_run
-    from dmlray.ensemble.search import search_ensemble
+    from dmlray.ensemble.search import Limits, search_ensemble
     from dmlray.sweep.records import TrialState
     from dmlray.sweep.runs import describe
     from dmlray.sweep.settings import SweepFolder, check_name, load_settings
@@ -55,7 +65,10 @@ def ensemble(
     with closing(Study.open(folder.study, read_only=True)) as study:
         finished = [trial for trial in study.trials() if trial.state is TrialState.complete]
     candidates = load_candidates((t.number, describe(t.config), folder.trial(t.number)) for t in finished)
-    found = search_ensemble(candidates, settings)
+    limits = Limits(max_mb, max_ms_per_video)
+    if front or limits.given():
+        limits = Limits(max_mb, max_ms_per_video, open_splits(config.data)["validation"])
+    found = search_ensemble(candidates, settings, limits)
     own_name = check_name(save_as or f"top{top}", "--as")
     directory = folder.ensemble(own_name)
     save_ensemble(directory, found.report, found.validation, found.test)
@@ -85,8 +98,14 @@ def _print(report: "EnsembleReport") -> None:
         values = (figures.selection, figures.report, figures.test)
         halves = (None, figures.half_width(figures.report_interval), figures.half_width(figures.test_interval))
         ways.add_row(way, str(figures.members), *map(_with_half, values, halves))
+    front = Table("GAP (selection)", "MB", "ms a video", "trials", box=box.SIMPLE_HEAD, title="less memory or time")
+    for point in report.front:
+        trials = ", ".join(map(str, point.trials))
+        front.add_row(f"{point.gap:.4f}", f"{point.mb:,.2f}", f"{point.ms_per_video:.3f}", trials)
     console.print(members)
     console.print(ways)
+    if report.front:
+        console.print(front)
     for sentence in (report.summary, *report.notes):
         console.print(sentence)
 

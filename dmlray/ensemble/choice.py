@@ -7,7 +7,7 @@ from typing import Literal
 from dmlray.ensemble.bagging import select_bagged
 from dmlray.ensemble.candidates import Candidate
 from dmlray.ensemble.optimise import optimised_weights
-from dmlray.ensemble.pairs import pair_blocks
+from dmlray.ensemble.pairs import PairBlock, pair_blocks
 from dmlray.ensemble.parts import Rows
 from dmlray.ensemble.scale import fit_temperature, scaled
 from dmlray.ensemble.selection import Budget, Selection, select
@@ -47,42 +47,43 @@ class EnsembleSettings:
 
 
 @dataclass(frozen=True)
-class Choice:
-    """``candidates`` with their scores as they are blended, their ``temperatures`` (1.0: as they were), the selection,
-    and weights that sum to 1 by place among the candidates.
+class Scaled:
+    """``candidates`` with their scores as they are blended, the ``temperatures`` (E,) that made them so, and their
+    pairs on the videos of the selection.
     """
 
     candidates: Sequence[Candidate]
     temperatures: Sequence[float]
+    blocks: Sequence[PairBlock]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What was picked from ``scaled``, with weights that sum to 1 by place among the candidates."""
+
+    scaled: Scaled
     selection: Selection
     weights: Mapping[int, float]
 
 
-def choose(
-    candidates: Sequence[Candidate],
-    gaps: Sequence[float],
-    rows: Rows,
-    settings: EnsembleSettings,
-    budgets: Sequence[Budget] = (),
-) -> Choice:
-    """Choose on videos ``rows`` among candidates in order, of GAP (E,) of their own there.
+def put_on_scale(candidates: Sequence[Candidate], rows: Rows, scale: Scale) -> Scaled:
+    """Candidates in order, ready to be chosen from on videos ``rows``."""
+    fitted = [fit_temperature(one.validation, rows) if scale == "temperature" else 1.0 for one in candidates]
+    on_scale = [_scaled(candidate, temperature) for candidate, temperature in zip(candidates, fitted, strict=True)]
+    return Scaled(on_scale, fitted, list(pair_blocks([one.validation for one in on_scale], rows)))
 
-    Raises UsageError when no candidate fits the budgets.
-    """
-    temperatures = [
-        fit_temperature(candidate.validation, rows) if settings.scale == "temperature" else 1.0
-        for candidate in candidates
-    ]
-    on_scale = [_scaled(*pair) for pair in zip(candidates, temperatures, strict=True)]
-    blocks = list(pair_blocks([candidate.validation for candidate in on_scale], rows))
+
+def choose(
+    candidates: Scaled, gaps: Sequence[float], settings: EnsembleSettings, budgets: Sequence[Budget] = ()
+) -> Choice:
+    """Choose among candidates of GAP (E,) of their own. Raises UsageError when none fits the budgets."""
+    blocks, top, size = candidates.blocks, settings.top, settings.size
     try:
         if settings.bags:
             bags, seed = settings.bags, settings.seed
-            selection = select_bagged(
-                blocks, bags=bags, seed=seed, top=settings.top, size=settings.size, budgets=budgets
-            )
+            selection = select_bagged(blocks, bags=bags, seed=seed, top=top, size=size, budgets=budgets)
         else:
-            selection = select(blocks, top=settings.top, size=settings.size, budgets=budgets)
+            selection = select(blocks, top=top, size=size, budgets=budgets)
     except ValueError as error:
         raise UsageError(f"{error}: raise --max-mb or --max-ms-per-video, or search smaller models") from error
     counts = selection.counts
@@ -90,7 +91,7 @@ def choose(
         shares = optimised_weights(blocks, counts)
     else:
         shares = member_weights(settings.weights, list(counts.values()), [gaps[place] for place in counts])
-    return Choice(on_scale, temperatures, selection, dict(zip(counts, shares, strict=True)))
+    return Choice(candidates, selection, dict(zip(counts, shares, strict=True)))
 
 
 def _scaled(candidate: Candidate, temperature: float) -> Candidate:

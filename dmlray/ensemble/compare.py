@@ -39,9 +39,9 @@ def others_to_compare(
         "paper": blend(
             candidates, dict(zip(best, member_weights("gap", [1] * len(best), [gaps[i] for i in best]), strict=True))
         ),
-        "top": blend(chosen.candidates, dict.fromkeys(best, 1 / len(best))),
-        "uniform": blend(chosen.candidates, dict.fromkeys(chosen.weights, 1 / len(chosen.weights))),
-        "all": blend(chosen.candidates, dict.fromkeys(range(len(candidates)), 1 / len(candidates))),
+        "top": blend(chosen.scaled.candidates, dict.fromkeys(best, 1 / len(best))),
+        "uniform": blend(chosen.scaled.candidates, dict.fromkeys(chosen.weights, 1 / len(chosen.weights))),
+        "all": blend(chosen.scaled.candidates, dict.fromkeys(range(len(candidates)), 1 / len(candidates))),
     }
 
 

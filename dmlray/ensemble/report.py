@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pyarrow as pa
 from pyarrow import parquet
+from pydantic import Field
 
 from dmlray.atomic import atomic_path, write_text
 from dmlray.config import Config
@@ -38,6 +39,15 @@ class Pick(Config):
     name: str
     gap: float
     kept: bool
+
+
+class Affordable(Config):
+    """An ensemble on the Pareto front: GAP on the selection part, MB of parameters, CPU milliseconds a video."""
+
+    trials: tuple[int, ...]
+    gap: float
+    mb: float
+    ms_per_video: float
 
 
 class Figures(Config):
@@ -95,6 +105,8 @@ class EnsembleReport(Config):
     figures: dict[str, Figures]
     disagreement: tuple[tuple[float, ...], ...] = ()
     gain: Gain | None
+    budgets: dict[str, float] = Field(default_factory=dict)
+    front: tuple[Affordable, ...] = ()
     summary: str
     notes: tuple[str, ...] = ()
 

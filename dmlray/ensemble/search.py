@@ -3,13 +3,16 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from dmlray.data.dataset import Dataset
 from dmlray.data.predictions import Predictions
 from dmlray.ensemble.candidates import VALIDATION_FILE, Candidate, ordered_candidates
-from dmlray.ensemble.choice import Choice, EnsembleSettings, choose
+from dmlray.ensemble.choice import Choice, EnsembleSettings, choose, put_on_scale
 from dmlray.ensemble.compare import Blend, blend, measure, measure_gain, others_to_compare
+from dmlray.ensemble.costs import affordable, measure_costs
 from dmlray.ensemble.explain import disagreement, leave_one_out
 from dmlray.ensemble.parts import Rows, gap_on, split_videos
 from dmlray.ensemble.report import EnsembleReport, Figures, Gain, Member, Pick
+from dmlray.ensemble.selection import Budget
 from dmlray.errors import DataError
 
 
@@ -22,7 +25,25 @@ class EnsembleResult:
     test: Predictions | None
 
 
-def search_ensemble(candidates: Iterable[Candidate], settings: EnsembleSettings | None = None) -> EnsembleResult:
+@dataclass(frozen=True)
+class Limits:
+    """What an ensemble may cost: MB of float32 parameters, CPU milliseconds a video on one core, measured on videos of
+    ``dataset``; without it nothing is measured and nothing binds.
+    """
+
+    max_mb: float | None = None
+    max_ms_per_video: float | None = None
+    dataset: Dataset | None = None
+
+    def given(self) -> dict[str, float]:
+        """The limits that bind, by name."""
+        limits = {"max_mb": self.max_mb, "max_ms_per_video": self.max_ms_per_video}
+        return {name: limit for name, limit in limits.items() if limit is not None}
+
+
+def search_ensemble(
+    candidates: Iterable[Candidate], settings: EnsembleSettings | None = None, limits: Limits | None = None
+) -> EnsembleResult:
     """Select on one part of the validation videos, measure on the other and on test.
 
     The order of candidates is irrelevant. Raises UsageError without candidates or with settings out of range,
@@ -33,8 +54,12 @@ def search_ensemble(candidates: Iterable[Candidate], settings: EnsembleSettings 
     ordered = ordered_candidates(candidates)
     parts = _parts(ordered[0], settings.report_split)
     gaps = [gap_on(candidate.validation, parts[0]) for candidate in ordered]
-    chosen = choose(ordered, gaps, parts[0], settings)
-    blends = _blends(ordered, gaps, chosen, parts[0], settings)
+    scaled = put_on_scale(ordered, parts[0], settings.scale)
+    limits = limits or Limits()
+    costs = measure_costs([one.directory for one in ordered], limits.dataset) if limits.dataset else None
+    budgets = costs.budgets(limits.max_mb, limits.max_ms_per_video) if costs else []
+    chosen = choose(scaled, gaps, settings, budgets)
+    blends = _blends(ordered, gaps, chosen, parts[0], settings, budgets)
     gain = measure_gain(blends["ensemble"], blends["best_single"], parts[1], settings.resamples, settings.seed)
     best = ordered[blends["best_single"].members[0]].trial
     figures = {name: measure(blend, parts, settings) for name, blend in blends.items()}
@@ -53,6 +78,8 @@ def search_ensemble(candidates: Iterable[Candidate], settings: EnsembleSettings 
         figures=figures,
         disagreement=_disagreement(chosen, parts[1]),
         gain=gain,
+        budgets=limits.given(),
+        front=tuple(affordable(scaled, gaps, settings, costs)) if costs else (),
         summary=summarise(gain, best, [ordered[place].trial for place in chosen.weights], len(parts[1])),
         notes=_notes(settings, len(ordered), figures),
     )
@@ -82,30 +109,35 @@ def _parts(first: Candidate, report_split: float) -> tuple[Rows, Rows]:
 
 
 def _blends(
-    ordered: Sequence[Candidate], gaps: Sequence[float], chosen: Choice, rows: Rows, settings: EnsembleSettings
+    ordered: Sequence[Candidate],
+    gaps: Sequence[float],
+    chosen: Choice,
+    rows: Rows,
+    settings: EnsembleSettings,
+    budgets: Sequence[Budget],
 ) -> dict[str, Blend]:
     """The ensemble, what it is compared with, and the same choice made on the other scale."""
     other = replace(settings, scale="none" if settings.scale == "temperature" else "temperature")
-    again = choose(ordered, gaps, rows, other)
+    again = choose(put_on_scale(ordered, rows, other.scale), gaps, other, budgets)
     return {
-        "ensemble": blend(chosen.candidates, chosen.weights),
+        "ensemble": blend(chosen.scaled.candidates, chosen.weights),
         **others_to_compare(chosen, ordered, gaps, settings.top),
-        f"scale_{other.scale}": blend(again.candidates, again.weights),
+        f"scale_{other.scale}": blend(again.scaled.candidates, again.weights),
     }
 
 
 def _members(chosen: Choice, gaps: Sequence[float], reported: Rows) -> tuple[Member, ...]:
     places = list(chosen.weights)
-    stores = [chosen.candidates[place].validation for place in places]
+    stores = [chosen.scaled.candidates[place].validation for place in places]
     worth = leave_one_out(stores, list(chosen.weights.values()), reported) if reported.size else [None] * len(places)
     counts, gains = chosen.selection.counts, chosen.selection.gains
     return tuple(
         Member(
-            trial=chosen.candidates[place].trial,
-            name=chosen.candidates[place].name,
+            trial=chosen.scaled.candidates[place].trial,
+            name=chosen.scaled.candidates[place].name,
             gap=gaps[place],
             weight=chosen.weights[place],
-            temperature=chosen.temperatures[place],
+            temperature=chosen.scaled.temperatures[place],
             picks=counts[place],
             gain=gains[place],
             leave_one_out=value,
@@ -123,7 +155,7 @@ def _curve(ordered: Sequence[Candidate], chosen: Choice) -> tuple[Pick, ...]:
 
 
 def _disagreement(chosen: Choice, reported: Rows) -> tuple[tuple[float, ...], ...]:
-    stores = [chosen.candidates[place].validation for place in chosen.weights]
+    stores = [chosen.scaled.candidates[place].validation for place in chosen.weights]
     return tuple(tuple(row) for row in disagreement(stores, reported).tolist()) if reported.size else ()
 
 

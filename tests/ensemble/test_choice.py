@@ -8,7 +8,7 @@ import pytest
 from dmlray.data.predictions import Predictions
 from dmlray.data.ragged import Ragged
 from dmlray.ensemble.bagging import select_bagged
-from dmlray.ensemble.choice import EnsembleSettings, choose
+from dmlray.ensemble.choice import EnsembleSettings, choose, put_on_scale
 from dmlray.ensemble.combine import combine
 from dmlray.ensemble.explain import disagreement, leave_one_out
 from dmlray.ensemble.optimise import optimised_weights
@@ -108,12 +108,13 @@ def test_budgets_bind_together(bags):
     budgets = [Budget(costs[0], 4.0), Budget(costs[1], 2.0)]
     rows = np.arange(300)
     gaps = [gap_on(candidate.validation, rows) for candidate in ordered]
-    chosen = choose(ordered, gaps, rows, EnsembleSettings(bags=bags), budgets)
+    ready = put_on_scale(ordered, rows, "temperature")
+    chosen = choose(ready, gaps, EnsembleSettings(bags=bags), budgets)
     members = list(chosen.weights)
     assert len(members) == 2  # of 1, 3 and 5, of which two fit the second budget
     assert set(members) <= {1, 3, 5}
     with pytest.raises(UsageError, match="no member fits the budgets: raise --max-mb"):
-        choose(ordered, gaps, rows, EnsembleSettings(bags=bags), [Budget(costs[0], 0.5)])
+        choose(ready, gaps, EnsembleSettings(bags=bags), [Budget(costs[0], 0.5)])
 
 
 def test_leaving_one_out_is_measured():

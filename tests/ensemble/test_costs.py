@@ -1,0 +1,55 @@
+"""What members cost, measured on trials that were really trained."""
+
+import pytest
+
+from dmlray.data.dataset import open_splits
+from dmlray.ensemble.candidates import load_candidates
+from dmlray.ensemble.choice import EnsembleSettings
+from dmlray.ensemble.costs import measure_costs
+from dmlray.ensemble.search import Limits, search_ensemble
+from dmlray.errors import StorageError, UsageError
+from tests.data.videos import VIDEO
+from tests.train.trials import LOGISTIC, make_task, run, write_data
+
+HIDDEN = {**LOGISTIC, "fusion": {"kind": "shared", "dim": 64}}
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """The data, and the folders of a small and a large trial."""
+    folder = tmp_path_factory.mktemp("costs")
+    data = write_data(folder / "data", VIDEO)
+    for name, config in (("0", LOGISTIC), ("1", HIDDEN)):
+        run(make_task(data, folder / name, config))
+    return open_splits(data)["validation"], [folder / "0", folder / "1"]
+
+
+def test_size_is_that_of_the_parameters(trained):
+    dataset, directories = trained
+    costs = measure_costs(directories, dataset)
+    width = sum(modality.width for modality in VIDEO.modalities)
+    assert costs.mb[0] == pytest.approx((width + 1) * VIDEO.classes * 4 / 1e6)
+    assert costs.mb[1] > costs.mb[0]
+    assert (costs.ms_per_video > 0).all()
+
+
+def test_the_selection_keeps_to_its_budget_and_shows_the_front(trained):
+    dataset, directories = trained
+    candidates = load_candidates((number, f"model {number}", path) for number, path in enumerate(directories))
+    settings = EnsembleSettings(top=2, size=4, resamples=5)
+    small, large = measure_costs(directories, dataset).mb
+    report = search_ensemble(candidates, settings, Limits(small * 1.01, None, dataset)).report
+    assert [member.trial for member in report.members] == [0]
+    assert report.budgets == {"max_mb": small * 1.01}
+    assert all(point.mb <= small + large + 1e-9 for point in report.front)
+    assert [point.gap for point in report.front] == sorted((point.gap for point in report.front), reverse=True)
+    with pytest.raises(UsageError, match="no member fits the budgets"):
+        search_ensemble(candidates, settings, Limits(small / 2, None, dataset))
+    unlimited = search_ensemble(candidates, settings).report
+    assert unlimited.budgets == {}
+    assert unlimited.front == ()
+
+
+def test_a_missing_checkpoint_is_named(trained, tmp_path):
+    with pytest.raises(StorageError, match=r"config\.json"):
+        measure_costs([tmp_path], trained[0])
