@@ -10,10 +10,13 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "dmlray"
 GROUND = {"__init__", "errors", "config", "seeding", "atomic", "tracking", "cluster", "failpoints", "exclusive"}
-STAGES = ("data", "model", "metrics", "train", "sweep", "ensemble", "report", "cli", "__main__")
+STAGES = ("data", "model", "metrics", "train", "sweep", "ensemble", "registry", "report", "cli", "__main__")
 ADAPTERS = {
-    "ray": {"cluster.py", "data/convert.py", "data/stream.py", "train/worker.py", "sweep/slot.py", "sweep/tuner.py"},
-    "optuna": {"sweep/sampler.py", "sweep/store.py"},
+    "ray": {
+        *("cluster.py", "data/convert.py", "data/stream.py", "train/worker.py", "sweep/slot.py", "sweep/tuner.py"),
+        "registry/remote.py",
+    },
+    "optuna": {"sweep/database.py", "sweep/frozen.py", "sweep/rows.py", "sweep/sampler.py"},
     "mlflow": {"tracking/tracker.py"},
 }
 CORE = ("dmlray.data.batch", "dmlray.model.build", "dmlray.metrics.gap", "dmlray.train.trial")

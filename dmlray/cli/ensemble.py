@@ -52,6 +52,7 @@ def ensemble(
     from dmlray.ensemble.report import save_ensemble
     from dmlray.ensemble.runs import ensemble_run
     from dmlray.ensemble.search import Limits, search_ensemble
+    from dmlray.registry.export import export_package
     from dmlray.sweep.records import TrialState
     from dmlray.sweep.runs import describe
     from dmlray.sweep.settings import SweepFolder, check_name, load_settings
@@ -72,6 +73,7 @@ def ensemble(
     own_name = check_name(save_as or f"top{top}", "--as")
     directory = folder.ensemble(own_name)
     save_ensemble(directory, found.report, found.validation, found.test)
+    export_package(folder, own_name)
     Tracker(config.tracking_uri, "dmlray").sync([ensemble_run(config.name, own_name, found.report, directory)])
     if as_json:
         answer({"version": 1, "sweep": name, "ensemble": own_name, **found.report.model_dump(mode="json")})

@@ -1,0 +1,141 @@
+"""`dmlray predict` and `evaluate`: an ensemble's scores of any features, and how good scores are."""
+
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from dmlray.cli.options import DEFAULT_RESULTS, Address, Json, Results, answer
+
+if TYPE_CHECKING:
+    from dmlray.registry.predict import Job, Told
+
+Ensemble = Annotated[
+    str, typer.Option("--ensemble", metavar="NAME", help="SWEEP, SWEEP/ENSEMBLE or a package's folder.")
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add this module's commands to the app."""
+    app.command()(predict)
+    app.command()(evaluate)
+
+
+def predict(
+    ensemble: Ensemble,
+    data: Annotated[
+        list[str],
+        typer.Option("--data", metavar="SOURCE", help="TFRecords (folder, file or glob, also s3://) or a split."),
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="A Kaggle CSV file (.csv), or a folder of Arrow files.")],
+    keep: Annotated[int, typer.Option(min=1, help="Labels of a video in Arrow files; a CSV file has 20.")] = 50,
+    batch_size: Annotated[int, typer.Option(min=1, help="Videos that are scored at once.")] = 128,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Ray workers (default: one per GPU; without GPUs this process alone).")
+    ] = None,
+    address: Address = None,
+    as_json: Json = False,
+    results: Results = DEFAULT_RESULTS,
+) -> None:
+    """Predict the labels of videos with an ensemble, shard by shard, in bounded memory.
+
+    Example: dmlray predict --ensemble first --data 'results/tfrecords/test/*' --out submission.csv
+
+    Killed or stopped, the same command goes on where it was and ends with the same bytes.
+    """
+    from dmlray.errors import InterruptedSweepError
+    from dmlray.registry.find import find_package
+    from dmlray.registry.package import best_device, load_package
+    from dmlray.registry.predict import finish, planned
+
+    package = load_package(find_package(ensemble, results)).to(best_device())
+    start = time.monotonic()
+    with planned(package, data, out, keep, batch_size) as job:
+        try:
+            _run(job, workers, address)
+        except KeyboardInterrupt as error:
+            raise InterruptedSweepError("stopped; the same command goes on with the parts that are left") from error
+        seconds = time.monotonic() - start
+        videos = finish(job)
+    done_before = len(job.tasks) - len(job.todo)
+    if as_json:
+        figures = {"videos": videos, "parts": len(job.tasks), "parts_before": done_before, "seconds": round(seconds, 3)}
+        answer({"version": 1, "out": str(out), "package": package.digest, **figures})
+        return
+    before = f", {done_before} of {len(job.tasks)} parts were there already" if done_before else ""
+    print(f"{out}: {videos:,} videos in {seconds:.1f} s{before}")
+
+
+def evaluate(
+    predictions: Annotated[Path, typer.Argument(help="A Kaggle CSV file, a file or a folder of Arrow predictions.")],
+    labels: Annotated[
+        list[str] | None,
+        typer.Option("--labels", metavar="SOURCE", help="The videos with their labels: TFRecords or a split."),
+    ] = None,
+    schema: Annotated[str | None, typer.Option(help="Read TFRecords with this schema (default: guess).")] = None,
+    as_json: Json = False,
+) -> None:
+    """Measure predictions: GAP@20, mAP, Hit@1 and PERR, each with its 95 % bootstrap interval.
+
+    Example: dmlray evaluate submission.csv --labels 'results/tfrecords/test/*'
+
+    Arrow predictions bring the labels that their videos had; --labels replaces them.
+    """
+    from dmlray.registry.evaluate import evaluate_predictions
+
+    found = evaluate_predictions(predictions, labels or (), schema)
+    if as_json:
+        answer({"version": 1, "predictions": str(predictions), **found.model_dump(mode="json")})
+        return
+    for name, figure in found.figures.items():
+        print(f"{name:6} {figure.value:.4f}  95 % interval {figure.low:.4f} to {figure.high:.4f}")
+    print(f"{found.videos:,} videos with {found.labels:,} labels")
+
+
+def _run(job: "Job", workers: int | None, address: str | None) -> None:
+    import os
+
+    import torch
+
+    from dmlray.registry.parts import scoring_threads
+    from dmlray.registry.predict import predict_here
+
+    uses_ray = bool(address or os.environ.get("RAY_ADDRESS") or (workers or torch.cuda.device_count()) > 1)
+    with _Bar(job) as bar:
+        if uses_ray and len(job.todo) > 1:
+            from dmlray.cluster import ray_cluster
+            from dmlray.registry.remote import predict_on_ray
+
+            with ray_cluster(address):
+                predict_on_ray(job, workers, bar.told)
+        else:
+            predict_here(job, scoring_threads(len(os.sched_getaffinity(0)), job.package.device), bar.told)
+
+
+class _Bar:
+    """Progress on stderr: videos, their rate, and the time left by the bytes of the source."""
+
+    def __init__(self, job: "Job") -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+        rate = TextColumn("{task.fields[rate]}")
+        console = Console(file=sys.stderr)
+        self._bar = Progress("predicting", BarColumn(), DownloadColumn(), rate, TimeRemainingColumn(), console=console)
+        self._task = self._bar.add_task("bytes", total=sum(task.part.size for task in job.todo), rate="")
+        self._videos, self._start = 0, time.monotonic()
+        self.told: Told = self._told
+
+    def __enter__(self) -> "_Bar":
+        self._bar.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._bar.stop()
+
+    def _told(self, videos: int, size: int) -> None:
+        self._videos += videos
+        rate = self._videos / (time.monotonic() - self._start)
+        self._bar.update(self._task, advance=size, rate=f"{self._videos:,} videos, {rate:,.0f} a second")

@@ -1,0 +1,62 @@
+"""The models behind an ensemble's members: a finished trial's best epoch, as it made the trial's predictions."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from pydantic import ValidationError
+from torch import Tensor
+
+from dmlray.config import TrialConfig
+from dmlray.data.predictions import load_predictions
+from dmlray.data.schema import Schema
+from dmlray.ensemble.candidates import VALIDATION_FILE
+from dmlray.errors import StorageError
+from dmlray.model.build import build_model
+from dmlray.model.classifier import Classifier
+from dmlray.train.checkpoint import checkpoint_digest, load_checkpoint
+
+
+@dataclass(frozen=True)
+class TrialModel:
+    """A trial's model at ``epoch``: ``parameters`` are its state dict, ``checkpoint`` is the SHA-256 of their file."""
+
+    config: TrialConfig
+    epoch: int
+    parameters: dict[str, Tensor]
+    checkpoint: str
+
+
+def load_trial_model(directory: Path) -> TrialModel:
+    """The model in a trial's folder that made its ``predictions.arrow``.
+
+    Raises StorageError when the configuration, the predictions or the checkpoint that they name is missing or damaged.
+    """
+    config = _config(directory / "config.json")
+    wanted = load_predictions(directory / VALIDATION_FILE).meta.get("checkpoint", "")
+    folder = directory / "checkpoints"
+    for path in sorted(folder.glob("epoch-*.safetensors"), reverse=True):
+        if checkpoint_digest(path) == wanted:
+            state = load_checkpoint(path, wanted, config)
+            return TrialModel(config, state.epoch, state.model, wanted)
+    raise StorageError(folder, f"no checkpoint has the SHA-256 {wanted[:12]}… that the trial's predictions name")
+
+
+def build_member(config: TrialConfig, schema: Schema, parameters: dict[str, Tensor], origin: Path) -> Classifier:
+    """The model with its ``parameters``, to predict. Raises StorageError naming ``origin`` where they do not fit."""
+    with torch.random.fork_rng(devices=[]):
+        model = build_model(config, schema)
+    try:
+        model.load_state_dict(parameters)
+    except (RuntimeError, ValueError, KeyError) as error:
+        raise StorageError(origin, f"does not fit the model: {str(error).splitlines()[0]}") from error
+    return model.eval()
+
+
+def _config(path: Path) -> TrialConfig:
+    try:
+        return TrialConfig.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise StorageError(path, f"the trial's configuration cannot be read: {error.strerror}") from error
+    except ValidationError as error:
+        raise StorageError(path, f"is damaged: {str(error).splitlines()[0]}") from error

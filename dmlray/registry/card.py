@@ -1,0 +1,70 @@
+"""The model card of a package: Markdown for people (Mitchell et al., 2019, "Model cards for model reporting")."""
+
+from dmlray.registry.contents import PackageContents, digest_of
+
+
+def model_card(contents: PackageContents) -> str:
+    """Data, members, weights, GAP with its interval, hashes, and how to predict."""
+    return (
+        "\n\n".join(
+            [
+                f"# {contents.name}",
+                f"An ensemble of {len(contents.members)} video classifiers, made by dmlray {contents.dmlray}. "
+                "A video's scores are the weighted mean of its members' probabilities, one for each class.",
+                _data(contents),
+                _members(contents),
+                _figures(contents),
+                _use(),
+                _hashes(contents),
+            ]
+        )
+        + "\n"
+    )
+
+
+def _data(contents: PackageContents) -> str:
+    schema = contents.contents
+    modalities = ", ".join(f"{modality.name} ({modality.width} x {modality.dtype})" for modality in schema.modalities)
+    frames = f" of at most {schema.max_frames} frames" if schema.level == "frame" else ""
+    prints = "\n".join(f"| {split} | `{fingerprint}` |" for split, fingerprint in contents.data.items())
+    return (
+        f"## Data\n\nInput: {schema.level}-level features{frames}: {modalities}. Output: {schema.classes:,} classes."
+        f"\n\n| trained and measured on | fingerprint |\n| --- | --- |\n{prints}"
+    )
+
+
+def _members(contents: PackageContents) -> str:
+    rows = "\n".join(
+        f"| {member.name} | {member.epoch} | {member.gap:.4f} | {member.weight:.4f} | {member.temperature:.3g} |"
+        for member in contents.members
+    )
+    head = "| trial | epoch | own GAP | weight | temperature |\n| --- | ---: | ---: | ---: | ---: |"
+    return f"## Members\n\n{head}\n{rows}"
+
+
+def _figures(contents: PackageContents) -> str:
+    parts = " | ".join(f"{part} ({count:,})" for part, count in contents.videos.items())
+    head = f"| GAP@20 on (videos) | members | {parts} |\n| --- |{' ---: |' * (1 + len(contents.videos))}"
+    rows = "\n".join(
+        f"| {way} | {figures.members} | "
+        + " | ".join(
+            "" if value is None else f"{value:.4f}" for value in (figures.selection, figures.report, figures.test)
+        )
+        + " |"
+        for way, figures in contents.figures.items()
+    )
+    return f"## Figures\n\n{head}\n{rows}\n\n{contents.summary} Members were chosen on the selection part alone."
+
+
+def _use() -> str:
+    return (
+        "## Use\n\n```python\nfrom dmlray.registry import load_package\n\n"
+        'scores = load_package("package").predict(videos)  # (N, C) float32\n```\n\n'
+        "From a shell: `dmlray predict --ensemble PACKAGE --data FEATURES --out submission.csv`."
+    )
+
+
+def _hashes(contents: PackageContents) -> str:
+    rows = "\n".join(f"| `{name}` | `{sha256}` |" for name, sha256 in contents.files.items())
+    digest = digest_of(contents.model_dump(mode="json"))
+    return f"## Hashes\n\nThe package: `{digest}`.\n\n| file | SHA-256 |\n| --- | --- |\n{rows}"

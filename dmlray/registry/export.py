@@ -1,0 +1,112 @@
+"""From an ensemble of a sweep's trials to its package."""
+
+import hashlib
+import json
+import shutil
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+
+import safetensors.torch
+from pydantic import ValidationError
+
+import dmlray
+from dmlray.atomic import write_text
+from dmlray.data.dataset import Dataset
+from dmlray.data.schema import Schema
+from dmlray.ensemble.members import build_member, load_trial_model
+from dmlray.ensemble.report import MEMBERS_FILE, EnsembleReport, Member
+from dmlray.errors import MissingInputError, StorageError, UsageError
+from dmlray.registry.card import model_card
+from dmlray.registry.contents import (
+    CARD,
+    CONTENTS,
+    MEMBERS,
+    VOCABULARY,
+    PackageContents,
+    PackagedMember,
+    contents_text,
+)
+from dmlray.seeding import derive_seed
+from dmlray.sweep.settings import SweepConfig, SweepFolder, load_settings
+
+PACKAGE = "package"
+
+
+def load_report(directory: Path) -> EnsembleReport:
+    """An ensemble's ``members.json``. Raises MissingInputError where there is no ensemble, StorageError for damage."""
+    path = directory / MEMBERS_FILE
+    try:
+        return EnsembleReport.model_validate_json(path.read_bytes())
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise MissingInputError(directory, f"ensemble ({MEMBERS_FILE})") from error
+    except ValidationError as error:
+        raise StorageError(path, f"is damaged: {str(error).splitlines()[0]}") from error
+
+
+def export_package(folder: SweepFolder, name: str, vocabulary: Sequence[str] | None = None) -> Path:
+    """Write the package of a sweep's ensemble ``name``, replacing an earlier one; gives its folder.
+
+    It appears whole or not at all. Raises MissingInputError for no such ensemble, UsageError where a member is no
+    trial of the sweep, StorageError where a trial's files are missing or damaged.
+    """
+    directory = folder.ensemble(name)
+    report, config = load_report(directory), load_settings(folder)
+    schema = Dataset.open(config.data / "validation").schema
+    if foreign := [member.name for member in report.members if member.trial < 0]:
+        raise UsageError(f"ensemble {name} cannot be packaged: of its member {foreign[0]} there are only predictions")
+    target = directory / PACKAGE
+    temporary = directory / f".{PACKAGE}.{uuid.uuid4().hex[:8]}.tmp"
+    try:
+        (temporary / MEMBERS).mkdir(parents=True)
+        members = [_export(folder, config, schema, member, temporary) for member in report.members]
+        files = {member.file: _sha256(temporary / member.file) for member in members}
+        if vocabulary is not None:
+            write_text(temporary / VOCABULARY, json.dumps(list(vocabulary), ensure_ascii=False, indent=0) + "\n")
+            files[VOCABULARY] = _sha256(temporary / VOCABULARY)
+        contents = PackageContents(
+            dmlray=dmlray.__version__,
+            name=f"{config.name}/{name}",
+            contents=schema,
+            data=config.fingerprints,
+            videos=report.videos,
+            members=tuple(members),
+            figures=report.figures,
+            gain=report.gain,
+            summary=report.summary,
+            files=files,
+        )
+        write_text(temporary / CARD, model_card(contents))
+        write_text(temporary / CONTENTS, contents_text(contents))
+        shutil.rmtree(target, ignore_errors=True)
+        temporary.rename(target)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return target
+
+
+def _export(folder: SweepFolder, config: SweepConfig, schema: Schema, member: Member, target: Path) -> PackagedMember:
+    directory = folder.trial(member.trial)
+    found = load_trial_model(directory)
+    build_member(found.config, schema, found.parameters, directory)  # what does not fit is not packaged
+    file = f"{MEMBERS}/{member.trial:04d}.safetensors"
+    parameters = {name: tensor.contiguous() for name, tensor in found.parameters.items()}
+    safetensors.torch.save_file(parameters, target / file)
+    return PackagedMember(
+        name=f"{member.trial} ({member.name})",
+        sweep=config.name,
+        trial=member.trial,
+        epoch=found.epoch,
+        gap=member.gap,
+        weight=member.weight,
+        temperature=member.temperature,
+        seed=derive_seed(derive_seed(config.seed, "trial", member.trial), "evaluation frames"),
+        config=found.config,
+        file=file,
+        checkpoint=found.checkpoint,
+    )
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
