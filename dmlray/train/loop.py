@@ -21,11 +21,12 @@ from dmlray.failpoints import reach
 from dmlray.seeding import derive_seed
 from dmlray.train.averaging import MovingAverage
 from dmlray.train.distributed import ALONE, Peers
-from dmlray.train.loss import cross_entropy
 from dmlray.train.microbatch import MicroBatch
+from dmlray.train.objective import Objective
 from dmlray.train.optim import optimizer_step, set_training
 from dmlray.train.precision import Precision
 from dmlray.train.schedule import EpochLoss, LearningRate, plan_learning_rate
+from dmlray.train.teacher import Teacher
 from dmlray.train.threads import generator_mark, seeded
 
 _GPU_LOOK_STEPS = 50  # how often a GPU's losses are looked at: each look waits for it
@@ -50,15 +51,18 @@ class Training:
     epoch: int = 0
     videos: int = 0
     epoch_videos: int | None = None  # None: as many as come
+    teacher: Teacher | None = None  # where the configuration has a distillation
     history: list[EpochLoss] = field(default_factory=list)
     peers: Peers = ALONE
     micro_batch: MicroBatch = field(init=False)
     precision: Precision = field(init=False)
     rates: LearningRate = field(init=False)
     average: MovingAverage | None = field(init=False)
+    objective: Objective = field(init=False)
 
     def __post_init__(self) -> None:
         self.rates = plan_learning_rate(self.config, self.epoch_videos)
+        self.objective = Objective(self.config, self.teacher)
         decay = getattr(self.config.optimizer, "ema_decay", None)
         self.average = None if decay is None else MovingAverage(self.model, decay)
         self.micro_batch = MicroBatch(self.config.micro_batch)
@@ -108,9 +112,14 @@ def device_memory_watched(config: TrialConfig, epoch: int) -> Iterator[None]:
     try:
         yield
     except torch.OutOfMemoryError as error:
-        sizes = config.model_dump(mode="json", include={"encoder", "pooling", "fusion", "head", "frames"})
-        problem = f"one video at a time does not fit in memory with {sizes} ({str(error).partition(chr(10))[0]})"
-        raise TrainingError("out_of_memory", problem, epoch) from error
+        problem = f"not even one video at a time fits in memory, with {_sizes(config)}"
+        raise TrainingError("out_of_memory", f"{problem} ({str(error).splitlines()[0]})", epoch) from error
+
+
+def _sizes(config: TrialConfig) -> str:
+    """The parameters that decide how much memory a video needs, by their names."""
+    parts = config.model_dump(mode="json", include={"frames", "encoder", "pooling", "fusion", "head"})
+    return ", ".join(f"{part}.{name}={value}" for part, fields in parts.items() for name, value in fields.items())
 
 
 def _train_epoch(training: Training, batches: BatchSource) -> EpochStats:
@@ -147,9 +156,10 @@ def _train_step(training: Training, batch: Batch, videos: int) -> Tensor:
 
     def add_gradients(part: Batch) -> Tensor:
         part = part.to(training.device)
+        mixing = training.objective.draw_mixing(len(part), training.device)
         with precision.autocast():
-            output = training.model(part.features, part.mask)
-        loss: Tensor = (cross_entropy(output.logits, part.labels) + output.penalty) * (len(part) / len(batch))
+            output = training.model(part.features, part.mask, mixing)
+        loss = training.objective.loss(output, part, mixing) * (len(part) / len(batch))
         precision.backward(loss)
         return loss.detach()
 

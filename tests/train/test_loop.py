@@ -82,9 +82,11 @@ def batches_third_of_second_epoch(batches: Any) -> int:
 def test_out_of_gpu_memory_has_its_reason(start: Start, batches: Any) -> None:
     training = start()
     training.model.register_forward_pre_hook(raise_out_of_memory)
-    with pytest.raises(TrainingError, match="epoch 1: CUDA out of memory") as caught:
+    with pytest.raises(TrainingError, match="epoch 1: not even one video at a time fits in memory") as caught:
         next(train_epochs(training, batches))
     assert caught.value.reason == "out_of_memory"
+    assert "encoder.kind=none" in str(caught.value)
+    assert str(caught.value).endswith("(CUDA out of memory. Tried to allocate 1 TiB)")
 
 
 def raise_out_of_memory(*_: object) -> None:
