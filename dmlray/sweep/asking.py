@@ -1,7 +1,7 @@
 """Which proposal becomes the next trial: resolved, not tried before where that can be helped, and buildable."""
 
 import json
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,8 +10,6 @@ from pydantic import ValidationError
 from dmlray.config import TrialConfig
 from dmlray.errors import ConfigError
 from dmlray.sweep.sampler import Proposal
-
-PROPOSALS = 6  # until a repeated configuration is accepted: a small space has no other left
 
 Check = Callable[[TrialConfig], None]
 
@@ -25,16 +23,21 @@ class Candidate:
     refusal: str | None
 
 
-def next_candidate(propose: Callable[[int], Proposal], tried: Container[str], check: Check | None) -> Candidate:
-    """The first of ``propose(0)``, ``propose(1)`` ... whose configuration has no fingerprint in ``tried``, or the last.
+class SpaceExhaustedError(Exception):
+    """The space holds no configuration that was not tried: the sweep is over."""
 
-    ``check`` raises ConfigError for a configuration that cannot be built.
+
+def next_candidate(proposals: Iterable[Proposal], tried: Container[str], check: Check | None) -> Candidate:
+    """The first of ``proposals`` whose configuration has no fingerprint in ``tried``.
+
+    ``check`` raises ConfigError for a configuration that cannot be built. Raises SpaceExhaustedError where there is
+    none.
     """
-    for attempt in range(PROPOSALS):
-        candidate = _resolve(propose(attempt), check)
+    for proposal in proposals:
+        candidate = _resolve(proposal, check)
         if fingerprint(candidate.config) not in tried:
-            break
-    return candidate
+            return candidate
+    raise SpaceExhaustedError
 
 
 def fingerprint(config: Mapping[str, Any]) -> str:

@@ -102,7 +102,7 @@ class FloatRange(Leaf):
     log: bool
 
     def suggest(self, suggester: Suggester) -> float:
-        """A float within the bounds; on a grid the decimal number itself, 0.3 where steps of 0.1 add up to 0.30...04."""
+        """A float within the bounds; on a grid exactly what is written, 0.3 and not 3 * 0.1."""
         value = suggester.float(self.name, self.low, self.high, self.step, self.log)
         return value if self.step is None else self.on_grid(round((value - self.low) / self.step))
 

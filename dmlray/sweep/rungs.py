@@ -21,7 +21,7 @@ def bracket_sizes(min_epochs: int, max_epochs: int, eta: int) -> tuple[int, ...]
 
 
 def bracket_of(number: int, sizes: tuple[int, ...]) -> int:
-    """The bracket of trial ``number``, counted from the most aggressive: brackets fill up in turn, round after round."""
+    """The bracket of trial ``number``, counted from the most aggressive: they fill up in turn, round after round."""
     place = number % sum(sizes)
     for bracket, size in enumerate(sizes):
         if place < size:

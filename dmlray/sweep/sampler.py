@@ -1,26 +1,26 @@
 """What the next trial should be: a function of the space, the seed and the trials so far, through Optuna's samplers."""
 
 import builtins
-import copy
-import math
-import warnings
-from collections.abc import Container, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution
-from optuna.exceptions import ExperimentalWarning
-from optuna.samplers import BaseSampler, RandomSampler, TPESampler
-from optuna.storages import InMemoryStorage
-from optuna.trial import FrozenTrial, TrialState
+from optuna.samplers import BaseSampler
+from optuna.trial import FrozenTrial
 
+from dmlray.sweep.grid import grid_points, grid_size
+from dmlray.sweep.names import SamplerName
 from dmlray.sweep.ranges import Scalar
+from dmlray.sweep.samplers import SAMPLERS, Asked, Planned
+from dmlray.sweep.seen import Seen
 from dmlray.sweep.space import Space
 
-SamplerName = Literal["tpe", "random"]
+OWN_TRIES, RANDOM_TRIES = 6, 44  # at a configuration that was not tried before
+MAX_GRID = 20_000  # points that are walked, where those tries found nothing new
 
-optuna.logging.set_verbosity(optuna.logging.WARNING)  # it announces every study on stderr
+optuna.logging.set_verbosity(optuna.logging.ERROR)  # it announces every study, and warns of choices made here
 
 
 @dataclass(frozen=True)
@@ -32,63 +32,53 @@ class Proposal:
     distributions: dict[str, BaseDistribution]
 
 
-def propose(space: Space, sampler: SamplerName, seed: int, past: Sequence[FrozenTrial]) -> Proposal:
-    """Suggest a trial after ``past``, in order of their numbers; the same arguments always give the same proposal.
+def propose(
+    space: Space, sampler: SamplerName, seed: int, number: int, past: Sequence[FrozenTrial], attempt: int = 0
+) -> Proposal:
+    """Suggest trial ``number`` after ``past``; the same arguments always give the same proposal.
 
-    The sampler is made anew each time, so nothing but the study has to survive a crash. Trials that wait or run are
-    treated alike, so that the next is not asked to repeat them.
+    The sampler is made anew each time, so nothing but the study has to survive a crash. ``seed`` is the sweep's;
+    another ``attempt`` is another draw. Raises ConfigError or UnavailableError for a sampler that cannot be had.
     """
-    study = optuna.create_study(
-        storage=_Past([_as_seen(trial) for trial in past if trial.state != TrialState.FAIL]),
-        sampler=_make_sampler(sampler, seed % 2**32, space.dimensions),
-        direction="maximize",
-    )
+    return _ask(space, SAMPLERS[sampler](Asked(space, seed, number, past, attempt)), number, past)
+
+
+def suggestions(
+    space: Space, sampler: SamplerName, seed: int, number: int, past: Sequence[FrozenTrial]
+) -> Iterator[Proposal]:
+    """What trial ``number`` may be, the best first, until one was not tried before.
+
+    Some tries of the sampler itself, then some at random, then every point of a small enough grid; of the sampler
+    ``grid`` the points whose parameters no trial has had. Where this ends, the space holds nothing new.
+    """
+    size = grid_size(space)
+    if sampler != "grid":
+        for attempt in range(OWN_TRIES):
+            yield propose(space, sampler, seed, number, past, attempt)
+        for attempt in range(OWN_TRIES, OWN_TRIES + RANDOM_TRIES):
+            yield propose(space, "random", seed, number, past, attempt)
+        if size is None or size > MAX_GRID:
+            return
+    had = {_key(trial.params) for trial in past}
+    for point in grid_points(space):
+        if _key(point) not in had:
+            yield planned(space, point)
+
+
+def planned(space: Space, point: Mapping[str, Scalar]) -> Proposal:
+    """The proposal whose parameters are ``point``."""
+    return _ask(space, Planned(point), 0, ())
+
+
+def _ask(space: Space, sampler: BaseSampler, number: int, past: Sequence[FrozenTrial]) -> Proposal:
+    study = optuna.create_study(storage=Seen(past, number), sampler=sampler, direction="maximize")
     trial = study.ask()
     config = space.suggest(_OptunaSuggester(trial))
     return Proposal(config, trial.params, trial.distributions)
 
 
-def startup_trials(dimensions: int) -> int:
-    """How many random trials come before TPE's model: half the dimensions, at least 4, at most Optuna's default of 10.
-
-    Optuna's 10 would leave sweeps of a dozen trials to chance.
-    """
-    return min(10, max(4, math.ceil(dimensions / 2)))
-
-
-def _make_sampler(name: SamplerName, seed: int, dimensions: int) -> BaseSampler:
-    if name == "random":
-        return RandomSampler(seed=seed)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ExperimentalWarning)  # `group`, which conditional spaces need
-        return TPESampler(seed=seed, multivariate=True, group=True, n_startup_trials=startup_trials(dimensions))
-
-
-def _as_seen(trial: FrozenTrial) -> FrozenTrial:
-    if trial.state != TrialState.WAITING:
-        return trial
-    seen = copy.copy(trial)
-    seen.state = TrialState.RUNNING
-    return seen
-
-
-class _Past(InMemoryStorage):
-    """The trials so far, not copied, and after them the one that is being asked for."""
-
-    def __init__(self, past: Sequence[FrozenTrial]) -> None:
-        super().__init__()
-        self._past = past
-
-    def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
-        trial_id = super().create_new_trial(study_id, template_trial)
-        self.get_trial(trial_id).number = 1 + max((trial.number for trial in self._past), default=-1)
-        return trial_id
-
-    def get_all_trials(
-        self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
-    ) -> list[FrozenTrial]:
-        past = [trial for trial in self._past if states is None or trial.state in states]
-        return [*(copy.deepcopy(past) if deepcopy else past), *super().get_all_trials(study_id, deepcopy, states)]
+def _key(params: Mapping[str, Any]) -> frozenset[tuple[str, str]]:
+    return frozenset((name, repr(value)) for name, value in params.items())
 
 
 @dataclass(frozen=True)
