@@ -24,6 +24,7 @@ def test_a_cpu_computes_in_float32(name: str) -> None:
     assert not precision.scaler.is_enabled()
 
 
+@pytest.mark.thorough
 def test_float16_trains_like_float32(start: Start, batches: Any) -> None:
     plain, half = start(), start()
     half.precision = Precision(torch.float16, CPU)
