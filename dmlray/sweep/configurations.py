@@ -110,7 +110,7 @@ def _params(root: Group, config: dict[str, Any]) -> dict[str, Scalar]:
     for leaf in leaves(root):
         if isinstance(leaf, Fixed) or any(params.get(branch) != tag for branch, tag in leaf.within):
             continue
-        label = _label(leaf, _value_at(resolved, leaf.keys))
+        label = label_of(leaf, value_in(resolved, leaf.keys))
         if label is None:
             return {}
         params[leaf.name] = label[0]
@@ -118,13 +118,14 @@ def _params(root: Group, config: dict[str, Any]) -> dict[str, Scalar]:
     return params if reached.model_dump() == resolved else {}
 
 
-def _value_at(config: Any, keys: tuple[str, ...]) -> Any:
+def value_in(config: Any, keys: tuple[str, ...]) -> Any:
+    """What stands at ``keys`` of a configuration; None where it has no such place."""
     for key in keys:
         config = config.get(key) if isinstance(config, dict) else None
     return config
 
 
-def _label(leaf: Range, value: Any) -> tuple[Scalar] | None:
+def label_of(leaf: Range, value: Any) -> tuple[Scalar] | None:
     """What a sampler calls ``value`` at ``leaf``, in a tuple since it may be None; None where it cannot be there."""
     if isinstance(leaf, Choice):
         plain = list(value) if isinstance(value, tuple) else value
