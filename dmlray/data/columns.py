@@ -7,8 +7,10 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
-from dmlray.data.schema import Schema
-from dmlray.data.tfrecord import Chunk
+from dmlray.data.layout import Layouts
+from dmlray.data.records import Chunk
+from dmlray.data.schema import Modality, Schema
+from dmlray.data.text import texts
 from dmlray.data.video import Video
 from dmlray.data.wire import BYTES_LIST, FLOAT_LIST, INT64_LIST, MAX_INT, Bytes, Flags, Ints, Regions, Window
 
@@ -40,42 +42,48 @@ class Columns:
     The others are for ``put``. Nothing is copied out of the chunk's buffer before ``block``.
     """
 
-    def __init__(self, chunk: Chunk, schema: Schema) -> None:
+    def __init__(self, chunk: Chunk, schema: Schema, layouts: Layouts | None = None) -> None:
         start = np.array(chunk.starts, np.int64)
         self.ok: Flags = np.ones(len(start), bool)
         self._schema = schema
         self._window = Window(chunk.buffer)
         self._ids = [""] * len(start)
         self._rows: dict[str, list[Bytes]] = {}  # frame-level: a view of each video's frames
-        self._vectors: dict[str, NDArray[np.float32]] = {}  # video-level
+        self._vectors: dict[str, Ints] = {}  # video-level: where each begins
         self._others: dict[int, Video] = {}
-        self._read(*self._find(Regions(start, start + np.array(chunk.lengths, np.int64), self.ok)))
+        record = Regions(start, start + np.array(chunk.lengths, np.int64), self.ok)
+        if schema.level == "video":
+            values = 1 + len(schema.modalities) + (schema.labels_feature is not None)
+            self._read((layouts or Layouts()).find(self._window, record, self._find, values))
+        else:
+            self._read(self._find(record))
 
-    def _find(self, record: Regions) -> tuple[Regions, Regions | None, list[Regions]]:
-        """Where the Feature of id and labels (None: not to be read) and the value of each modality lie."""
+    def _find(self, record: Regions) -> list[Regions]:
+        """Where id, modalities (floats, or the Features of frames) and, if they are to be read, labels of records lie."""
         schema, window = self._schema, self._window
         context, lists = window.top(record)
         keys = [schema.id_feature] if schema.labels_feature is None else [schema.id_feature, schema.labels_feature]
         names = [modality.feature for modality in schema.modalities]
         if schema.level == "video":
-            found = window.entries(context, keys + names)
-            self.ok &= lists.ok
+            found = window.entries(Regions(context.start, context.end, context.ok & lists.ok), keys + names)
+            values = [window.feature(value, FLOAT_LIST) for value in found[len(keys) :]]
         else:
-            found = window.entries(context, keys) + window.entries(lists, names)
-        return found[0], found[1] if len(keys) > 1 else None, found[len(keys) :]
+            found, values = window.entries(context, keys), window.entries(lists, names)
+        kinds = (BYTES_LIST, INT64_LIST)[: len(keys)]
+        ids, *labels = [window.feature(value, kind) for value, kind in zip(found, kinds, strict=False)]
+        return [ids, *values, *labels]
 
-    def _read(self, ids: Regions, labels: Regions | None, values: list[Regions]) -> None:
-        window = self._window
-        for modality, value in zip(self._schema.modalities, values, strict=True):
+    def _read(self, found: list[Regions]) -> None:
+        ids, values, labels = found[0], found[1:], found[1 + len(self._schema.modalities) :]
+        for modality, value in zip(self._schema.modalities, values, strict=False):
             if self._schema.level == "frame":
                 self._rows[modality.name] = self._frames(value, modality.width)
             else:
-                region = window.feature(value, FLOAT_LIST)
-                self.ok &= region.ok & (region.end - region.start == 4 * modality.width)
-                self._vectors[modality.name] = window.floats(np.where(self.ok, region.start, 0), modality.width)
+                self.ok &= value.ok & (value.end - value.start == 4 * modality.width)
+                self._vectors[modality.name] = value.start
         none = np.zeros_like(ids.start)
-        self._read_labels(Regions(none, none, ids.ok) if labels is None else window.feature(labels, INT64_LIST))
-        self._read_ids(window.feature(ids, BYTES_LIST))
+        self._read_labels(labels[0] if labels else Regions(none, none, ids.ok))
+        self._read_ids(ids)
         if self._rows:
             counts = np.array([[len(rows) for rows in column] for column in self._rows.values()])
             self.ok &= (counts[0] > 0) & (counts == counts[0]).all(axis=0)
@@ -98,31 +106,39 @@ class Columns:
 
     def _read_ids(self, region: Regions) -> None:
         self.ok &= region.ok
-        view, starts, ends = self._window.bytes.data, region.start.tolist(), region.end.tolist()
-        for lane in np.flatnonzero(self.ok).tolist():
-            try:
-                self._ids[lane] = str(view[starts[lane] : ends[lane]], "utf-8")
-            except UnicodeDecodeError:
-                self.ok[lane] = False
+        try:
+            self._ids = texts(self._window.joined(region).tobytes(), region.end - region.start)
+        except UnicodeDecodeError:
+            for lane in range(len(self.ok)):
+                try:
+                    self._ids[lane] = str(self._window.bytes.data[region.start[lane] : region.end[lane]], "utf-8")
+                except UnicodeDecodeError:
+                    self.ok[lane] = False
 
     def put(self, lane: int, video: Video) -> None:
         """Fill in a record that was not ``ok``, decoded on its own."""
         self._others[lane] = video
         self._ids[lane] = video.id
-        for name, column in self._vectors.items():
-            column[lane] = video.features[name]
         for name, rows in self._rows.items():
             rows[lane] = cast(Bytes, video.features[name])
 
     def block(self, kept: Flags) -> VideoBlock:
         """The videos where ``kept`` (N,) is True, copied."""
         values, counts = self._all_labels(kept)
-        features: dict[str, Matrix] = {name: _rows(column, kept) for name, column in self._vectors.items()}
+        features: dict[str, Matrix] = {m.name: self._copy(m, kept) for m in self._schema.modalities if self._vectors}
         offsets = None
         for name, chosen in self.frames(kept).items():
             offsets = _offsets(np.array([len(video) for video in chosen], np.int64))
             features[name] = np.concatenate(chosen) if chosen else self._rows[name][0][:0]
         return VideoBlock(self.ids(kept), _offsets(counts), values, features, offsets)
+
+    def _copy(self, modality: Modality, kept: Flags) -> NDArray[np.float32]:
+        """Vectors of one modality, (N, D)."""
+        lanes = np.flatnonzero(kept)
+        rows = self._window.floats(np.where(self.ok, self._vectors[modality.name], 0)[lanes], modality.width)
+        for lane, video in self._others.items():
+            rows[lanes == lane] = video.features[modality.name]
+        return rows
 
     def ids(self, kept: Flags) -> list[str]:
         """Of the videos where ``kept``."""
@@ -147,10 +163,6 @@ class Columns:
             pieces[lane], counts[lane] = video.labels, len(video.labels)
         chosen = [pieces[lane] for lane in np.flatnonzero(kept).tolist()]
         return np.concatenate([np.empty(0, np.int64), *chosen]), counts[kept]
-
-
-def _rows(column: NDArray[np.float32], kept: Flags) -> NDArray[np.float32]:
-    return column if kept.all() else column[kept]
 
 
 def _offsets(counts: Ints) -> Ints:

@@ -7,7 +7,7 @@ import numpy as np
 from dmlray.data.tfrecord import SLACK, Chunk
 from dmlray.errors import DataError
 
-_POOL_BYTES = 4 << 20
+_POOL_BYTES = 1 << 20
 
 
 def pool_chunks(chunks: Iterable[Chunk], records: int) -> Iterator[Chunk]:

@@ -125,8 +125,7 @@ class Window:
         """
         lengths = region.end - region.start
         lane = np.repeat(np.arange(len(lengths)), lengths)
-        within = np.arange(len(lane)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-        data = self.bytes[region.start[lane] + within].astype(np.int64)
+        data = self.joined(region).astype(np.int64)
         last = data < 0x80
         ends = np.flatnonzero(last)
         starts = np.concatenate([np.zeros(1, np.int64), ends + 1])[:-1]
@@ -143,10 +142,18 @@ class Window:
         keep = ok[lane[ends]]
         return values[keep], np.bincount(lane[ends][keep], minlength=len(lengths)), ok
 
+    def joined(self, region: Regions) -> Bytes:
+        """The bytes of all regions side by side, copied."""
+        lengths = region.end - region.start
+        shift = region.start - (np.cumsum(lengths) - lengths)  # from a place in the result to one in the buffer
+        joined: Bytes = self.bytes[np.arange(lengths.sum()) + np.repeat(shift, lengths)]
+        return joined
+
     def floats(self, start: Ints, width: int) -> NDArray[np.float32]:
         """A copy of ``width`` float32 from each ``start`` (N,): (N, width)."""
-        rows = np.lib.stride_tricks.as_strided(self.bytes, (len(self.bytes) - 4 * width + 1, 4 * width), (1, 1))
-        return rows[start].view("<f4")
+        size = 4 * width
+        rows = np.ndarray((len(self.bytes) - size + 1,), f"V{size}", self.bytes, strides=(1,))  # one at each byte
+        return rows[start].view("<f4").reshape(len(start), width)
 
     def frames(self, start: int, end: int, width: int) -> Bytes | None:
         """A FeatureList of one string of ``width`` bytes per frame as a view (T, width); None if it is not that."""
