@@ -4,9 +4,9 @@ BIN := .venv/bin
 TORCH := torch==2.13.0
 DEMO := results/demo
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -q
-QUICK := not ray and not slow and not tensorflow
+QUICK := not ray and not slow and not tensorflow and not faults
 
-.PHONY: setup demo check test test-slow clean
+.PHONY: setup demo check test test-slow test-faults clean
 
 setup: .venv/.ready
 
@@ -34,10 +34,13 @@ check: setup
 
 test: check
 	$(PYTEST) -n 2 --dist loadscope -m "$(QUICK) and thorough"
-	$(PYTEST) -m "ray and not slow and not tensorflow"
+	$(PYTEST) -m "ray and not slow and not tensorflow and not faults"
 
 test-slow: setup
 	$(PYTEST) -m "slow"
+
+test-faults: setup
+	$(PYTEST) tests/faults -m "faults or ray"
 
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
