@@ -35,6 +35,9 @@ def ensemble(
     front: Annotated[
         bool, typer.Option("--front", help="Also show the GAP that less memory or time would buy.")
     ] = False,
+    from_stores: Annotated[
+        bool, typer.Option("--from-stores", help="Measure on the stored 50 best classes alone; no model is run.")
+    ] = False,
     report_split: Annotated[float, typer.Option(help="Share of validation videos kept from the selection.")] = 0.5,
     save_as: Annotated[str | None, typer.Option("--as", help="The ensemble's own name (default: top<TOP>).")] = None,
     as_json: Json = False,
@@ -49,8 +52,10 @@ def ensemble(
     from dmlray.data.dataset import open_splits
     from dmlray.ensemble.candidates import load_candidates
     from dmlray.ensemble.choice import EnsembleSettings
+    from dmlray.ensemble.dense import DenseBlender
     from dmlray.ensemble.report import save_ensemble
     from dmlray.ensemble.runs import ensemble_run
+    from dmlray.ensemble.scoring import best_device
     from dmlray.ensemble.search import Limits, search_ensemble
     from dmlray.registry.export import export_package
     from dmlray.sweep.records import TrialState
@@ -66,10 +71,11 @@ def ensemble(
     with closing(Study.open(folder.study, read_only=True)) as study:
         finished = [trial for trial in study.trials() if trial.state is TrialState.complete]
     candidates = load_candidates((t.number, describe(t.config), folder.trial(t.number)) for t in finished)
-    limits = Limits(max_mb, max_ms_per_video)
-    if front or limits.given():
-        limits = Limits(max_mb, max_ms_per_video, open_splits(config.data)["validation"])
-    found = search_ensemble(candidates, settings, limits)
+    splits = open_splits(config.data)
+    timed = front or max_mb is not None or max_ms_per_video is not None
+    limits = Limits(max_mb, max_ms_per_video, splits["validation"] if timed else None)
+    blender = None if from_stores else DenseBlender(splits, config.seed, best_device())
+    found = search_ensemble(candidates, settings, limits, blender)
     own_name = check_name(save_as or f"top{top}", "--as")
     directory = folder.ensemble(own_name)
     save_ensemble(directory, found.report, found.validation, found.test)

@@ -1,7 +1,7 @@
 """The ensemble beside the obvious alternatives, every one of them chosen on the selection part alone."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -10,6 +10,7 @@ from dmlray.ensemble.bootstrap import rank_pairs, resampled_gains, resampled_gap
 from dmlray.ensemble.candidates import Candidate
 from dmlray.ensemble.choice import Choice, EnsembleSettings
 from dmlray.ensemble.combine import combine
+from dmlray.ensemble.dense import DenseBlender
 from dmlray.ensemble.parts import Rows, gap_on
 from dmlray.ensemble.report import Figures, Gain
 from dmlray.ensemble.weights import member_weights
@@ -18,9 +19,12 @@ from dmlray.seeding import derive_seed
 
 @dataclass(frozen=True)
 class Blend:
-    """Members (places among the candidates) and what they predict together; ``test`` None where one has no test."""
+    """Members (places among the candidates), their weights, and what they predict together; ``test`` None where one has
+    no test.
+    """
 
     members: tuple[int, ...]
+    weights: tuple[float, ...]
     validation: Predictions
     test: Predictions | None
 
@@ -43,6 +47,12 @@ def others_to_compare(
         "uniform": blend(chosen.scaled.candidates, dict.fromkeys(chosen.weights, 1 / len(chosen.weights))),
         "all": blend(chosen.scaled.candidates, dict.fromkeys(range(len(candidates)), 1 / len(candidates))),
     }
+
+
+def densely(blender: DenseBlender, blend: Blend, members: Sequence[Candidate], temperatures: Sequence[float]) -> Blend:
+    """The same blend from the full outputs of its ``members``."""
+    predictions = blender.blend(members, blend.weights, temperatures)
+    return replace(blend, validation=predictions["validation"], test=predictions.get("test"))
 
 
 def measure(blend: Blend, parts: tuple[Rows, Rows], settings: EnsembleSettings) -> Figures:
@@ -84,6 +94,7 @@ def blend(candidates: Sequence[Candidate], shares: Mapping[int, float]) -> Blend
     tests = [member.test for member in members if member.test is not None]
     return Blend(
         tuple(shares),
+        tuple(weights),
         combine([member.validation for member in members], weights),
         combine(tests, weights) if len(tests) == len(members) else None,
     )

@@ -14,6 +14,7 @@ from dmlray.ensemble.candidates import VALIDATION_FILE
 from dmlray.errors import StorageError
 from dmlray.model.build import build_model
 from dmlray.model.classifier import Classifier
+from dmlray.seeding import derive_seed
 from dmlray.train.checkpoint import checkpoint_digest, load_checkpoint
 
 
@@ -40,6 +41,11 @@ def load_trial_model(directory: Path) -> TrialModel:
             state = load_checkpoint(path, wanted, config)
             return TrialModel(config, state.epoch, state.model, wanted)
     raise StorageError(folder, f"no checkpoint has the SHA-256 {wanted[:12]}… that the trial's predictions name")
+
+
+def evaluation_seed(sweep_seed: int, trial: int) -> int:
+    """What drew the frames of a trial's own evaluation, where its configuration asks for random ones."""
+    return derive_seed(derive_seed(sweep_seed, "trial", trial), "evaluation frames")
 
 
 def build_member(config: TrialConfig, schema: Schema, parameters: dict[str, Tensor], origin: Path) -> Classifier:

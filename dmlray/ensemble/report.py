@@ -86,7 +86,9 @@ class Gain(Config):
 class EnsembleReport(Config):
     """The whole account. ``figures``: `ensemble`; `best_single`; `paper` (best ``top`` by own GAP, GAP-proportional);
     `top` (the same alike); `uniform` (its own members alike); `all` candidates alike; `scale_none` or
-    `scale_temperature`, the same choice on the other scale. Every one is chosen on the selection part alone.
+    `scale_temperature`, the same choice on the other scale. `ensemble` and `paper` are measured on their members' full
+    outputs where `from_stores` stands beside them, all else on stores of the 50 best classes a
+    video. Every one is chosen on the selection part alone.
 
     ``disagreement``: the share of a video's 20 best classes that two members, in their order, do not share.
     """

@@ -70,6 +70,11 @@ class Scorer:
         return torch.sigmoid(logits if member.temperature == 1.0 else logits / member.temperature)
 
 
+def best_device() -> torch.device:
+    """A GPU where this process sees one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
 View = tuple[FramesConfig, tuple[str, ...] | None, int]
 
 

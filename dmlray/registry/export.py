@@ -14,7 +14,7 @@ import dmlray
 from dmlray.atomic import write_text
 from dmlray.data.dataset import Dataset
 from dmlray.data.schema import Schema
-from dmlray.ensemble.members import build_member, load_trial_model
+from dmlray.ensemble.members import build_member, evaluation_seed, load_trial_model
 from dmlray.ensemble.report import MEMBERS_FILE, EnsembleReport, Member
 from dmlray.errors import MissingInputError, StorageError, UsageError
 from dmlray.registry.card import model_card
@@ -27,7 +27,6 @@ from dmlray.registry.contents import (
     PackagedMember,
     contents_text,
 )
-from dmlray.seeding import derive_seed
 from dmlray.sweep.settings import SweepConfig, SweepFolder, load_settings
 
 PACKAGE = "package"
@@ -100,7 +99,7 @@ def _export(folder: SweepFolder, config: SweepConfig, schema: Schema, member: Me
         gap=member.gap,
         weight=member.weight,
         temperature=member.temperature,
-        seed=derive_seed(derive_seed(config.seed, "trial", member.trial), "evaluation frames"),
+        seed=evaluation_seed(config.seed, member.trial),
         config=found.config,
         file=file,
         checkpoint=found.checkpoint,

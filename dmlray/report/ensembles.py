@@ -41,6 +41,7 @@ def _ways(report: EnsembleReport) -> Table:
         "top": f"the {report.top} best by own GAP, equal weights",
         "uniform": "its own members, equal weights",
         "all": "all candidates, equal weights",
+        "from_stores": "this ensemble, from stored best classes alone",
         "scale_none": "chosen and blended without temperatures",
         "scale_temperature": "chosen and blended with temperatures",
     }

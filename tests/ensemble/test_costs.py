@@ -1,15 +1,17 @@
 """What members cost, measured on trials that were really trained."""
 
+import numpy as np
 import pytest
 
 from dmlray.data.dataset import open_splits
 from dmlray.ensemble.candidates import load_candidates
 from dmlray.ensemble.choice import EnsembleSettings
 from dmlray.ensemble.costs import measure_costs
+from dmlray.ensemble.dense import DenseBlender
 from dmlray.ensemble.search import Limits, search_ensemble
-from dmlray.errors import StorageError, UsageError
+from dmlray.errors import DataError, StorageError, UsageError
 from tests.data.videos import VIDEO
-from tests.train.trials import LOGISTIC, make_task, run, write_data
+from tests.train.trials import CPU, LOGISTIC, make_task, run, write_data
 
 HIDDEN = {**LOGISTIC, "fusion": {"kind": "shared", "dim": 64}}
 
@@ -53,3 +55,31 @@ def test_the_selection_keeps_to_its_budget_and_shows_the_front(trained):
 def test_a_missing_checkpoint_is_named(trained, tmp_path):
     with pytest.raises(StorageError, match=r"config\.json"):
         measure_costs([tmp_path], trained[0])
+
+
+@pytest.mark.parametrize("scale", ["temperature", "none"])
+def test_full_outputs_give_what_is_reported(trained, scale):
+    """Stores of all classes estimate nothing: the dense figures must be theirs."""
+    dataset, directories = trained
+    splits = open_splits(dataset.path.parent)
+    candidates = load_candidates((number, f"model {number}", path) for number, path in enumerate(directories))
+    settings = EnsembleSettings(top=2, size=3, resamples=5, scale=scale, weights="count")
+    stored = search_ensemble(candidates, settings)
+    dense = search_ensemble(candidates, settings, None, DenseBlender(splits, 0, CPU))
+    assert dense.report.members == stored.report.members
+    figures = dense.report.figures
+    assert figures["from_stores"] == stored.report.figures["ensemble"]
+    assert VIDEO.classes < 50
+    assert figures["ensemble"].report == pytest.approx(figures["from_stores"].report, abs=1e-6)
+    assert figures["ensemble"].test == pytest.approx(figures["from_stores"].test, abs=1e-6)
+    assert figures["paper"].test == pytest.approx(stored.report.figures["paper"].test, abs=1e-6)
+    assert np.allclose(dense.validation.scores, stored.validation.scores, atol=1e-6)
+    assert "full outputs" in dense.report.notes[-1]
+
+
+def test_other_videos_than_the_stores_are_refused(trained):
+    dataset, directories = trained
+    candidates = load_candidates([(0, "model 0", directories[0])])
+    swapped = {"validation": open_splits(dataset.path.parent)["test"]}
+    with pytest.raises(DataError, match="holds other videos than the members' predictions"):
+        search_ensemble(candidates, EnsembleSettings(resamples=5), None, DenseBlender(swapped, 0, CPU))
