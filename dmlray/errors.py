@@ -80,6 +80,15 @@ class BusyError(DmlrayError):
         super().__init__(message)
 
 
+class LeaseLostError(DmlrayError):
+    """Another driver has taken the sweep over: this one must not write any more (exit 73)."""
+
+    exit_code = 73
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+
+
 class StorageError(DmlrayError, OSError):
     """What dmlray itself wrote cannot be read back, or cannot be written (exit 74)."""
 
@@ -94,7 +103,8 @@ class StorageError(DmlrayError, OSError):
 
 
 class TrainingError(DmlrayError):
-    """A trial cannot be trained on. ``reason`` is a word for the study: nan, out_of_memory, bad_config, data, storage.
+    """A trial cannot be trained on. ``reason`` is a word for the study: nan, out_of_memory, timeout, bad_config, data,
+    storage.
 
     ``epoch`` and ``step`` (of that epoch) count from 1 and are None when training had not begun.
     """

@@ -16,8 +16,8 @@ def event_line(change: Change) -> str:
     if change.what in ("started", "continued"):
         after = f" after epoch {trial.curve[-1][0]}" if trial.curve else ""
         return f"{head} {describe(trial.config)}{after}"
-    if change.what == "lost":
-        return f"{head} its slot died and it will be tried again: {change.cause}"
+    if change.what == "retried":
+        return f"{head} it will be tried again: {change.cause}"
     if change.what == "failed":
         return f"{head} {trial.reason}: {trial.message}"
     epoch, metrics = trial.curve[-1]

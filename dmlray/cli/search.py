@@ -31,12 +31,28 @@ def search(
     trials: Annotated[int | None, typer.Option(min=1, help="How many trials in all (default: the space's).")] = None,
     seed: Annotated[int | None, typer.Option(help="The same seed, the same suggestions (default: 0).")] = None,
     sampler: Annotated[Literal["tpe", "random"] | None, typer.Option(help="What suggests (default: tpe).")] = None,
-    cpus_per_trial: Annotated[float | None, typer.Option(min=0.1, help="Also its threads (default: 1).")] = None,
+    cpus_per_trial: Annotated[
+        float | None, typer.Option(min=0.1, help="Also its threads (default: 1 a worker).")
+    ] = None,
     gpus_per_trial: Annotated[float | None, typer.Option(min=0.0, help="Fractions share a GPU (default: 0).")] = None,
+    workers_per_trial: Annotated[
+        int | None, typer.Option(min=1, help="Processes that share a trial, its CPUs and GPUs (default: 1).")
+    ] = None,
+    trial_seconds: Annotated[float | None, typer.Option(min=1, help="End a trial that takes longer.")] = None,
+    stall_seconds: Annotated[
+        float | None, typer.Option(min=1, help="End a trial that does no batch for so long (default: 1800).")
+    ] = None,
     concurrency: Annotated[int | None, typer.Option(min=1, help="Trials at once (default: as many as fit).")] = None,
     overrides: Annotated[
         list[str] | None, typer.Option("--set", metavar="A.B=C", help="Change the space, e.g. space.epochs=3.")
     ] = None,
+    storage: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="Keep the study in PostgreSQL: postgresql://user@host/database."),
+    ] = None,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="With --resume: try the failed trials again.")
+    ] = False,
     address: Address = None,
     results: Results = DEFAULT_RESULTS,
     tracking_uri: Tracking = None,
@@ -51,7 +67,14 @@ def search(
     """
     from dmlray.sweep.settings import SweepFolder, load_settings, resumed
 
-    resources = {"cpus_per_trial": cpus_per_trial, "gpus_per_trial": gpus_per_trial, "concurrency": concurrency}
+    resources = {
+        "workers_per_trial": workers_per_trial,
+        "cpus_per_trial": cpus_per_trial,
+        "gpus_per_trial": gpus_per_trial,
+        "concurrency": concurrency,
+        "trial_seconds": trial_seconds,
+        "stall_seconds": stall_seconds,
+    }
     if resume is not None:
         fixed = {
             "--data": data,
@@ -61,13 +84,16 @@ def search(
             "--seed": seed,
             "--sampler": sampler,
             "--set": overrides,
+            "--storage": storage,
         }
         if given := [option for option, value in fixed.items() if value is not None and value != []]:
             raise UsageError(f"{given[0]} was settled when sweep {resume} began; leave it out with --resume")
         folder = SweepFolder(results, resume)
         config = resumed(load_settings(folder), trials, resources, tracking_uri)
-        _run(folder, config, address)
+        _run(folder, config, address, retry_failed)
         return
+    if retry_failed:
+        raise UsageError("--retry-failed goes with --resume NAME")
     if data is None or space is None or name is None:
         raise UsageError("a new sweep needs --data, --space and --name (or --resume NAME)")
 
@@ -79,7 +105,7 @@ def search(
     config = new_config(
         name, data, loaded, trials, seed or 0, sampler or "tpe", resources, tracking_uri or default_uri(results), stream
     )
-    folder = create_sweep(results, config, loaded)
+    folder = create_sweep(results, config, loaded, storage)
     with discarded_unless_started(folder):
         _run(folder, config, address)
 
@@ -91,7 +117,7 @@ def _override(text: str) -> tuple[str, str]:
     return path, value
 
 
-def _run(folder: "SweepFolder", config: "SweepConfig", address: str | None) -> None:
+def _run(folder: "SweepFolder", config: "SweepConfig", address: str | None, retry_failed: bool = False) -> None:
     from contextlib import closing
 
     from rich.console import Console
@@ -118,10 +144,9 @@ def _run(folder: "SweepFolder", config: "SweepConfig", address: str | None) -> N
 
     console = Console(stderr=True, highlight=False)
     with SweepProgress(console) as progress, SweepMirror(config, list(trials.values()), progress.say) as mirror:
-        if not summary().is_over:
+        if not summary().is_over or retry_failed:
             progress.say(f"sweep {config.name}: {config.trials} trials in {folder.path}; starting Ray")
-            with ray_cluster(address):
-                run_sweep(folder, config, [on_change], progress.say)
+            run_sweep(folder, config, [on_change], progress.say, ray_cluster(address), retry_failed)
     console.print(summary_line(summary()), soft_wrap=True)
     if summary().best is None:
         first = next(trial for trial in trials.values() if trial.reason)

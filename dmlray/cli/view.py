@@ -34,7 +34,7 @@ def top(
 
     folder = SweepFolder(results, name)
     if as_json:
-        _, trials = _read(folder)
+        _, trials, _ = _read(folder)
         answer({"version": 1, "sweep": name, "trials": [_row(trial) for trial in ranking(trials)[:count]]})
     else:
         print_top(folder, count)
@@ -46,14 +46,13 @@ def status(name: Name, as_json: Json = False, results: Results = DEFAULT_RESULTS
     Example: dmlray status first
     """
     from dmlray.cli.progress import summary_line
-    from dmlray.sweep.lock import is_held
     from dmlray.sweep.settings import SweepFolder
     from dmlray.sweep.summary import summarize
 
     folder = SweepFolder(results, name)
-    config, trials = _read(folder)
+    config, trials, is_driven = _read(folder)
     summary = summarize(trials, config.trials)
-    state = "finished" if summary.is_over else "running" if is_held(folder) else "interrupted"
+    state = "finished" if summary.is_over else "running" if is_driven else "interrupted"
     if as_json:
         counts = {key: getattr(summary, key) for key in ("wanted", "complete", "pruned", "failed", "running")}
         rows = [_row(trial) for trial in trials]
@@ -93,7 +92,7 @@ def print_top(folder: "SweepFolder", count: int) -> None:
 
     from dmlray.sweep.summary import ranking
 
-    _, trials = _read(folder)
+    _, trials, _ = _read(folder)
     table = Table("trial", "state", "val GAP", "test GAP", "epochs", "time", "model", box=box.SIMPLE_HEAD)
     for column in table.columns[2:6]:
         column.justify = "right"
@@ -107,7 +106,7 @@ def print_top(folder: "SweepFolder", count: int) -> None:
     console.print(table if table.row_count else f"{folder.path}: no trial has reported yet")
 
 
-def _read(folder: "SweepFolder") -> "tuple[SweepConfig, list[TrialRecord]]":
+def _read(folder: "SweepFolder") -> "tuple[SweepConfig, list[TrialRecord], bool]":
     from contextlib import closing
 
     from dmlray.sweep.settings import load_settings
@@ -115,7 +114,7 @@ def _read(folder: "SweepFolder") -> "tuple[SweepConfig, list[TrialRecord]]":
 
     config = load_settings(folder)
     with closing(Study.open(folder.study, read_only=True)) as study:
-        return config, study.trials()
+        return config, study.trials(), study.is_driven()
 
 
 def _row(trial: "TrialRecord") -> dict[str, Any]:

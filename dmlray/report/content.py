@@ -13,7 +13,6 @@ from dmlray.data.manifest import read_manifest
 from dmlray.ensemble.report import MEMBERS_FILE, EnsembleReport
 from dmlray.errors import DmlrayError
 from dmlray.report.parameters import Parameter, searched_parameters
-from dmlray.sweep.lock import is_held
 from dmlray.sweep.records import TrialRecord, TrialState
 from dmlray.sweep.settings import SweepConfig, SweepFolder, load_settings
 from dmlray.sweep.space import Space, load_space
@@ -64,11 +63,12 @@ def read_content(folder: SweepFolder) -> Content:
     config, problems = load_settings(folder), list[str]()
     with closing(Study.open(folder.study, read_only=True)) as study:
         trials, importances = study.trials(), study.importances()
-    over = summarize(trials, config.trials).is_over
+        over = summarize(trials, config.trials).is_over
+        state = "finished" if over else "running" if study.is_driven() else "interrupted"
     space = _space(folder.space, problems)
     return Content(
         config=config,
-        state="finished" if over else "running" if is_held(folder) else "interrupted",
+        state=state,
         trials=trials,
         importances=importances,
         parameters=searched_parameters(space.root if space else None, trials),

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
+ASKED = "asked"  # the attribute that a trial begins with: its config and params
 _EPOCH = "epoch:"
 
 
@@ -27,7 +28,7 @@ class TrialState(enum.Enum):
 
 @dataclass(frozen=True)
 class TrialRecord:
-    """One trial. ``value`` is the best val_gap of a finished trial; ``checkpoint`` and ``digest`` are its newest."""
+    """One trial. ``value`` is the best val_gap of a finished trial."""
 
     number: int
     state: TrialState
@@ -37,11 +38,11 @@ class TrialRecord:
     value: float | None = None
     reason: str | None = None
     message: str | None = None
-    checkpoint: str | None = None
-    digest: str | None = None
+    checkpoints: tuple[tuple[str, str], ...] = ()  # (file name, SHA-256) of every epoch in the curve
     best_epoch: int | None = None
     metrics: dict[str, float] = field(default_factory=dict)  # of the outcome, test metrics among them
     attempts: int = 0
+    retries: dict[str, int] = field(default_factory=dict)  # reason -> failures that were forgiven
     started: datetime | None = None
     finished: datetime | None = None
 
@@ -49,6 +50,16 @@ class TrialRecord:
     def history(self) -> tuple[tuple[int, float], ...]:
         """(finished epochs, val_gap), as stopping rules read it."""
         return tuple((epoch, metrics.get("val_gap", math.nan)) for epoch, metrics in self.curve)
+
+    @property
+    def checkpoint(self) -> str | None:
+        """File name of the newest checkpoint."""
+        return self.checkpoints[-1][0] if self.checkpoints else None
+
+    @property
+    def digest(self) -> str | None:
+        """SHA-256 of the newest checkpoint."""
+        return self.checkpoints[-1][1] if self.checkpoints else None
 
     @property
     def best_so_far(self) -> float | None:
@@ -59,42 +70,62 @@ class TrialRecord:
 def record_of(
     number: int,
     state: TrialState,
-    params: Mapping[str, object],
     attributes: Mapping[str, Any],
     started: datetime | None = None,
     finished: datetime | None = None,
 ) -> TrialRecord:
     """The record that a trial's ``attributes`` describe. Raises LookupError or TypeError where they are damaged."""
     epochs = sorted((int(key[len(_EPOCH) :]), value) for key, value in attributes.items() if key.startswith(_EPOCH))
-    newest = epochs[-1][1] if epochs else {}
     outcome, failure = attributes.get("outcome", {}), attributes.get("failure", {})
+    asked = attributes[ASKED]
     return TrialRecord(
         number=number,
         state=state,
-        params=dict(params),
-        config=attributes["config"],
+        params=asked["params"],
+        config=asked["config"],
         curve=tuple((epoch, numbers_of(value["metrics"])) for epoch, value in epochs),
         value=outcome.get("value") if state in (TrialState.complete, TrialState.pruned) else None,
         reason=failure.get("reason"),
         message=failure.get("message"),
-        checkpoint=newest.get("checkpoint"),
-        digest=newest.get("digest"),
+        checkpoints=tuple((value["checkpoint"], value["digest"]) for _, value in epochs),
         best_epoch=outcome.get("best_epoch"),
         metrics=numbers_of(outcome.get("metrics", {})),
         attempts=attributes.get("attempts", 0),
+        retries=attributes.get("retries", {}),
         started=started,
         finished=finished,
     )
+
+
+def attributes_of(record: TrialRecord) -> dict[str, object]:
+    """The attributes that ``record_of`` makes the same record of."""
+    attributes: dict[str, object] = {ASKED: {"config": record.config, "params": record.params}}
+    if record.attempts:
+        attributes["attempts"] = record.attempts
+    if record.retries:
+        attributes["retries"] = record.retries
+    for (epoch, metrics), kept in zip(record.curve, record.checkpoints, strict=True):
+        attributes |= [epoch_attribute(epoch, metrics, *kept)]
+    if record.best_epoch is not None:
+        outcome = {"value": record.value, "best_epoch": record.best_epoch, "metrics": json_numbers(record.metrics)}
+        attributes["outcome"] = outcome
+    if record.reason is not None:
+        attributes["failure"] = {"reason": record.reason, "message": record.message}
+    return attributes
 
 
 def with_epoch(
     record: TrialRecord, epoch: int, metrics: Mapping[str, float], checkpoint: str, digest: str
 ) -> TrialRecord:
     """``record`` with a finished epoch more, or with that epoch replaced, as ``record_of`` would read it back."""
-    curve = {**dict(record.curve), epoch: numbers_of(json_numbers(metrics))}
-    if epoch == max(curve):
-        record = replace(record, checkpoint=checkpoint, digest=digest)
-    return replace(record, curve=tuple(sorted(curve.items(), key=lambda item: item[0])))
+    known = {each[0]: (each[1], kept) for each, kept in zip(record.curve, record.checkpoints, strict=True)}
+    known[epoch] = numbers_of(json_numbers(metrics)), (checkpoint, digest)
+    ordered = sorted(known.items(), key=lambda item: item[0])
+    return replace(
+        record,
+        curve=tuple((number, values) for number, (values, _) in ordered),
+        checkpoints=tuple(kept for _, (_, kept) in ordered),
+    )
 
 
 def epoch_attribute(

@@ -3,7 +3,7 @@
 import shutil
 import signal
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,14 +12,22 @@ import yaml
 
 from dmlray.atomic import write_text
 from dmlray.cluster import node_resources
-from dmlray.errors import InterruptedSweepError, SweepExistsError, UnavailableError
+from dmlray.errors import InterruptedSweepError, LeaseLostError, SweepExistsError, UnavailableError
 from dmlray.model.build import check_buildable
-from dmlray.sweep.director import Listener, StudyDirector
+from dmlray.sweep.database import delete_study
+from dmlray.sweep.director import Change, Listener, StudyDirector
 from dmlray.sweep.inputs import Inputs, check_inputs, open_inputs
-from dmlray.sweep.lock import hold
+from dmlray.sweep.names import SamplerName
 from dmlray.sweep.placement import slots_that_fit
-from dmlray.sweep.sampler import SamplerName
-from dmlray.sweep.settings import Resources, SweepConfig, SweepFolder, check_name, save_settings
+from dmlray.sweep.settings import (
+    STUDY_FILE,
+    STUDY_POINTER,
+    Resources,
+    SweepConfig,
+    SweepFolder,
+    check_name,
+    save_settings,
+)
 from dmlray.sweep.space import Space, load_space
 from dmlray.sweep.study import Study
 from dmlray.train.trial import run_trial
@@ -57,8 +65,8 @@ def new_config(
     )
 
 
-def create_sweep(results: Path, config: SweepConfig, space: Space) -> SweepFolder:
-    """Lay down a new sweep's folder: settings, its space with overrides applied, an empty study.
+def create_sweep(results: Path, config: SweepConfig, space: Space, storage: str | None = None) -> SweepFolder:
+    """Lay down a new sweep's folder: settings, its space with overrides applied, an empty study (in ``storage``).
 
     Raises SweepExistsError when the name is taken; then, and on any error, nothing is left behind.
     """
@@ -70,7 +78,8 @@ def create_sweep(results: Path, config: SweepConfig, space: Space) -> SweepFolde
         raise SweepExistsError(f"{folder.path} exists already: {remedy}") from None
     try:
         write_text(folder.space, yaml.safe_dump(dict(space.document), sort_keys=False))
-        Study.create(folder.study, config.name, config.seed, config.sampler).close()
+        path = folder.path / (STUDY_FILE if storage is None else STUDY_POINTER)
+        Study.create(path, config.name, config.seed, config.sampler, storage).close()
         save_settings(folder, config)  # last: a folder with sweep.yaml is a whole sweep
     except BaseException:
         shutil.rmtree(folder.path)
@@ -85,35 +94,66 @@ def discarded_unless_started(folder: SweepFolder) -> Iterator[None]:
         yield
     except BaseException:
         with closing(Study.open(folder.study, read_only=True)) as study:
-            has_begun = any(trial.attempts for trial in study.trials())
-        if not has_begun:
+            is_in_use = any(trial.attempts for trial in study.trials()) or study.is_driven()
+        if not is_in_use:
+            delete_study(folder.study)
             shutil.rmtree(folder.path)
         raise
 
 
-def run_sweep(folder: SweepFolder, config: SweepConfig, listeners: list[Listener], say: Callable[[str], None]) -> None:
-    """Run a sweep to its budget in the Ray that is connected.
+def run_sweep(
+    folder: SweepFolder,
+    config: SweepConfig,
+    listeners: list[Listener],
+    say: Callable[[str], None],
+    cluster: AbstractContextManager[object],
+    retry_failed: bool = False,
+) -> None:
+    """Run a sweep to its budget in ``cluster``, which is entered once the sweep is known to be this process's.
 
-    Raises InterruptedSweepError after SIGINT or SIGTERM, UnavailableError when Ray keeps losing trials.
+    Raises BusyError while another process drives it, LeaseLostError when one has taken it over, StorageError when the
+    study cannot be written, InterruptedSweepError after SIGINT or SIGTERM, UnavailableError when Ray keeps losing
+    trials.
     """
+    inputs = check_inputs(config)
+    space = load_space(folder.space)
+    directors: list[StudyDirector] = []
+
+    def on_lost(error: LeaseLostError) -> None:
+        for director in directors:
+            director.abort(error)
+
+    with Study.driven(folder.study, on_lost, say) as study, cluster:
+        save_settings(folder, config)  # a resume may have changed them
+        again = study.retry_failed() if retry_failed else []
+        director = StudyDirector(config, folder, space, study, partial(check_buildable, schema=inputs.schema))
+        directors.append(director)
+        for listener in listeners:
+            director.listen(listener)
+            for trial in again:
+                listener(Change("retried", trial, "as --retry-failed asks"))
+        with _signals_stop(director, say):
+            _run_in_slots(director, folder, config, inputs)
+    _raise_cause(director, folder)
+
+
+def _run_in_slots(director: StudyDirector, folder: SweepFolder, config: SweepConfig, inputs: Inputs) -> None:
     from dmlray.sweep.slot import SlotSettings
     from dmlray.sweep.tuner import run_trials
 
-    inputs = check_inputs(config)
-    space = load_space(folder.space)
-    resources = config.resources
-    fitting = slots_that_fit(node_resources(), resources.cpus_per_trial, resources.gpus_per_trial)
-    with hold(folder), closing(Study.open(folder.study)) as study:
-        save_settings(folder, config)  # a resume may have changed them
-        director = StudyDirector(config, folder, space, study, partial(check_buildable, schema=inputs.schema))
-        for listener in listeners:
-            director.listen(listener)
-        slot = SlotSettings(
-            resources.cpus_per_trial, resources.gpus_per_trial, _runner(inputs), folder.path.absolute() / ".ray"
-        )
-        with _signals_stop(director, say):
-            run_trials(director, slot, min(fitting, resources.concurrency or fitting))
-        shutil.rmtree(folder.path / ".ray", ignore_errors=True)
+    resources, scratch = config.resources, folder.path.absolute() / ".ray"
+    cpus, gpus, workers = resources.cpus_per_trial, resources.gpus_per_trial, resources.workers_per_trial
+    fitting = slots_that_fit(node_resources(), cpus, gpus, workers)
+    slot = SlotSettings(cpus, gpus, _runner(inputs), scratch, workers)
+    run_trials(director, slot, min(fitting, resources.concurrency or fitting))
+    if director.error is None:  # else it may be another driver's by now
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _raise_cause(director: StudyDirector, folder: SweepFolder) -> None:
+    """Raise what ended the sweep before its budget was spent, if anything did."""
+    if director.error:
+        raise director.error
     if director.failure:
         raise UnavailableError(f"Ray cannot train: {director.failure}; then: dmlray search --resume {folder.as_typed}")
     if director.wants_to_stop():

@@ -6,21 +6,29 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import yaml
-from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt, StringConstraints, ValidationError
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, StringConstraints, ValidationError
 
 from dmlray.atomic import write_text
 from dmlray.config import Config
 from dmlray.errors import ConfigError, MissingInputError, StorageError
+from dmlray.sweep.retries import RetryConfig
 
 _NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
 
 
 class Resources(Config):
-    """What each trial gets, and how many run at once (None: as many as fit)."""
+    """What each trial gets, and how many run at once (None: as many as fit).
 
-    cpus_per_trial: PositiveFloat = 1.0
+    Several workers share a trial's CPUs (by default one each) and GPUs evenly. ``trial_seconds`` limits a trial on its
+    worker, anew when it is resumed; ``stall_seconds`` the time from one batch to the next; None: no limit.
+    """
+
+    workers_per_trial: PositiveInt = 1
+    cpus_per_trial: PositiveFloat = Field(default_factory=lambda given: float(given["workers_per_trial"]))
     gpus_per_trial: NonNegativeFloat = 0.0
     concurrency: PositiveInt | None = None
+    trial_seconds: PositiveFloat | None = None
+    stall_seconds: PositiveFloat | None = 1800.0
 
 
 class SweepConfig(Config):
@@ -36,12 +44,17 @@ class SweepConfig(Config):
     fingerprints: dict[str, str]
     trials: PositiveInt
     seed: int = 0
-    sampler: Literal["tpe", "random"] = "tpe"
+    sampler: SamplerName = "tpe"
+    budget: Budget = Budget()
+    warm_start: WarmStart | None = None
+    exhausted: bool = False  # every configuration of the space was tried
     resources: Resources = Resources()
+    retries: RetryConfig = RetryConfig()
     tracking_uri: str
 
 
 DEFAULT_RESULTS = Path("results")
+STUDY_FILE, STUDY_POINTER = "study.db", "study.url"  # the study itself, or the name of the database that holds it
 
 
 class SweepFolder:
@@ -52,8 +65,12 @@ class SweepFolder:
         self.as_typed = name if results == DEFAULT_RESULTS else f"{name} --results {results}"  # in a command to repeat
         self.settings = self.path / "sweep.yaml"
         self.space = self.path / "space.yaml"
-        self.study = self.path / "study.db"
-        self.lock = self.path / "driver.lock"
+
+    @property
+    def study(self) -> Path:
+        """The study's own file, or the one that names its database."""
+        pointer = self.path / STUDY_POINTER
+        return pointer if pointer.exists() else self.path / STUDY_FILE
 
     def trial(self, number: int) -> Path:
         """The folder of one trial: config, checkpoints, predictions, log."""
@@ -89,9 +106,10 @@ def resumed(
     if trials is not None and trials < config.trials:
         raise ConfigError("--trials", trials, f"at least the {config.trials} that sweep {config.name} began with")
     changed = {name: value for name, value in resources.items() if value is not None}
+    kept = config.resources.model_dump(exclude={"cpus_per_trial"} if "workers_per_trial" in changed else None)
     update = {
         "trials": trials or config.trials,
-        "resources": config.resources.model_copy(update=changed),
+        "resources": Resources.model_validate(kept | changed),
         "tracking_uri": tracking_uri or config.tracking_uri,
     }
     return config.model_copy(update=update)

@@ -1,148 +1,166 @@
-"""Optuna's tables in one SQLite file: each method is one transaction, durable when it returns."""
+"""One study in a database: each method is one transaction, fenced by the lease and durable when it returns."""
 
-import warnings
-from collections.abc import Mapping
-from datetime import datetime
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import optuna
-from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
-from optuna.storages import RDBStorage, get_storage
-from optuna.study import StudyDirection
-from optuna.trial import FrozenTrial, create_trial
+from sqlalchemy import Connection, delete, insert, select, update
 
-from dmlray.atomic import atomic_path
-from dmlray.errors import StorageError, SweepExistsError
-from dmlray.sweep.records import TrialRecord, TrialState, record_of
+from dmlray.errors import LeaseLostError, StorageError
+from dmlray.failpoints import reach
+from dmlray.sweep import rows
+from dmlray.sweep.database import create_database, open_database
+from dmlray.sweep.lease import Leases
+from dmlray.sweep.records import TrialState
+from dmlray.sweep.rows import STUDIES, STUDY_ATTRIBUTES, TRIALS, TrialRow
 from dmlray.sweep.sampler import Proposal
-from dmlray.sweep.study_file import check_file, connector, storage_errors
-
-_Stored = optuna.trial.TrialState
-_STORED = {
-    TrialState.waiting: _Stored.WAITING,
-    TrialState.running: _Stored.RUNNING,
-    TrialState.complete: _Stored.COMPLETE,
-    TrialState.pruned: _Stored.PRUNED,
-    TrialState.failed: _Stored.FAIL,
-}
-_STATES = {stored: state for state, stored in _STORED.items()}
+from dmlray.sweep.study_file import storage_errors
 
 
 class Store:
-    """The one study in a file. All methods raise StorageError where the file fails; trials are named by number."""
+    """The study of a file, or the one that the file names. Trials are named by number.
+
+    All methods raise StorageError where the database fails, UnavailableError where its server does not answer, and
+    writing ones LeaseLostError once another process has taken the lease.
+    """
 
     def __init__(self, path: Path, *, read_only: bool = False) -> None:
-        check_file(path)
         self.path = path
-        with storage_errors(path):
-            self._database = _connect(path, read_only=read_only)
-            self._storage = get_storage(self._database)
-            names = [study.study_name for study in self._storage.get_all_studies()]
-            if len(names) != 1:
-                raise StorageError(path, f"the file holds {len(names)} studies instead of one")
-            self.name = names[0]
-            self._id = self._storage.get_study_id_from_name(self.name)
+        self._engine, name = open_database(path, read_only=read_only)
+        with storage_errors(path), self._engine.begin() as connection:
+            query = select(STUDIES.c.study_id, STUDIES.c.study_name)
+            studies = connection.execute(query if name is None else query.where(STUDIES.c.study_name == name)).all()
+        if len(studies) != 1:
+            raise StorageError(path, f"the database holds {len(studies)} studies instead of one")
+        self._id, self.name = studies[0]
+        self._leases = Leases(self._engine, self._id, path)
+        self._epoch: int | None = None  # of the lease by which this process writes
+        self._ids: dict[int, int] = {}  # trial number -> its key in the tables
 
     @staticmethod
-    def create(path: Path, name: str, attributes: Mapping[str, Any]) -> None:
-        """Make the file, whole or not at all. Raises SweepExistsError if there is one already."""
-        for suffix in ("", "-wal", "-shm"):  # a log that lost its database would be played into the new one
-            if Path(f"{path}{suffix}").exists():
-                raise SweepExistsError(f"{path}{suffix} exists already and belongs to another study")
-        with storage_errors(path), atomic_path(path) as temporary:
-            temporary.touch()
-            database = _connect(temporary, read_only=False, new=True)
-            study_id = database.create_new_study([StudyDirection.MAXIMIZE], name)
+    def create(path: Path, name: str, attributes: Mapping[str, Any], storage: str | None = None) -> None:
+        """Make the study, whole or not at all. Raises SweepExistsError if there is one already."""
+        create_database(path, name, storage)
+        store = Store(path)
+        try:
+            store.prepare(attributes)
+        finally:
+            store.close()
+
+    def prepare(self, attributes: Mapping[str, Any]) -> None:
+        """Give a new study its attributes and its lease."""
+        self._leases.create()
+        self.allow_writing()
+        with self._writing() as connection:
             for key, value in attributes.items():
-                database.set_study_user_attr(study_id, key, value)
-            database.engine.dispose()
+                self._put_attribute(connection, key, value)
+
+    def migrate(self, attributes: Mapping[str, Any]) -> None:
+        """Bring a study of format 1 to format 2, whose header is among ``attributes``, in one transaction."""
+        self._leases.create()
+        self.allow_writing()
+        with self._writing() as connection:
+            rows.seal_rows(connection, self._id)
+            for key, value in attributes.items():
+                self._put_attribute(connection, key, value)
+
+    def allow_writing(self) -> None:
+        """Write from now on, until a process takes the lease."""
+        self._epoch = self._leases.state().epoch
 
     def close(self) -> None:
-        """Let go of the file."""
-        self._database.remove_session()
-        self._database.engine.dispose()
+        """Let go of the database."""
+        self._engine.dispose()
+
+    @contextmanager
+    def driving(self, on_lost: Callable[[LeaseLostError], None], say: Callable[[str], None]) -> Iterator[None]:
+        """Hold the lease for the block. Raises BusyError naming the process that does."""
+        with self._leases.hold(on_lost, say) as self._epoch:
+            yield
+
+    def is_driven(self) -> bool:
+        """Whether some process holds the lease."""
+        return self._leases.is_held()
 
     def attributes(self) -> dict[str, Any]:
         """The study's own attributes: JSON values."""
-        with storage_errors(self.path):
-            return self._storage.get_study_user_attrs(self._id)
+        with self._reading() as connection:
+            found = connection.execute(select(STUDY_ATTRIBUTES).where(STUDY_ATTRIBUTES.c.study_id == self._id))
+            return {row.key: json.loads(row.value_json) for row in found}
 
     def set_attribute(self, key: str, value: object) -> None:
         """Set one of the study's attributes."""
-        with storage_errors(self.path):
-            self._storage.set_study_user_attr(self._id, key, value)
+        with self._writing() as connection:
+            self._put_attribute(connection, key, value)
 
-    def trials(self) -> list[FrozenTrial]:
-        """All trials by number, as Optuna has them; not to be changed."""
-        with storage_errors(self.path):
-            return self._storage.get_all_trials(self._id, deepcopy=False)
-
-    def importances(self, best_share: float) -> dict[str, float]:
-        """How much each parameter decided whether a complete trial is among the best ``best_share`` of them."""
-        with storage_errors(self.path), warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # about few trials, of which the caller knows
-            study = optuna.load_study(study_name=self.name, storage=self._storage)
-            found = get_param_importances(study, evaluator=PedAnovaImportanceEvaluator(target_quantile=best_share))
-        return dict(sorted(found.items(), key=lambda item: (-item[1], item[0])))
-
-    def record(self, number: int) -> TrialRecord:
-        """One trial, read anew."""
-        with storage_errors(self.path):
-            return self._record(self._storage.get_trial(self._trial_id(number)))
-
-    def records(self) -> list[TrialRecord]:
+    def read(self, *, sealed: bool = True) -> list[TrialRow]:
         """All trials by number. Raises StorageError for a trial that cannot be understood."""
-        try:
-            return [self._record(trial) for trial in self.trials()]
-        except (LookupError, TypeError, ValueError) as error:
-            raise StorageError(self.path, f"the study is damaged: {error}") from error
+        with self._reading() as connection:
+            found = rows.read_rows(connection, self._id, sealed=sealed)
+        self._ids = {row.record.number: row.trial_id for row in found}
+        return found
 
-    def add(self, proposal: Proposal, attributes: Mapping[str, object], state: TrialState) -> int:
-        """A new trial in one transaction, waiting or failed already; returns its number."""
-        trial = create_trial(
-            state=_STORED[state],
-            params=proposal.params,
-            distributions=proposal.distributions,
-            user_attrs=dict(attributes),
-        )
-        with storage_errors(self.path):
-            trial_id = self._storage.create_new_trial(self._id, trial)
-            return self._storage.get_trial_number_from_id(trial_id)
+    def read_one(self, number: int) -> TrialRow:
+        """One trial, read anew."""
+        with self._reading() as connection:
+            return rows.read_rows(connection, self._id, number)[0]
 
-    def set_trial_attribute(self, number: int, key: str, value: object) -> None:
-        """Set one attribute, a JSON value, of an unfinished trial."""
-        with storage_errors(self.path):
-            self._storage.set_trial_user_attr(self._trial_id(number), key, value)
+    def add(self, number: int, proposal: Proposal, attributes: Mapping[str, object], state: TrialState) -> None:
+        """A new trial, waiting or failed already."""
+        finished = rows.utc_now() if state.is_finished else None
+        values = {"number": number, "study_id": self._id, "state": rows.STORED[state], "datetime_complete": finished}
+        with self._writing() as connection:
+            trial_id = connection.execute(insert(TRIALS).values(values).returning(TRIALS.c.trial_id)).scalar_one()
+            rows.put_params(connection, trial_id, proposal.params, proposal.distributions)
+            rows.put_attributes(connection, trial_id, number, attributes)
+        self._ids[number] = trial_id
 
-    def set_intermediate_value(self, number: int, epoch: int, value: float) -> None:
-        """Tell what an unfinished trial reached after ``epoch``."""
-        with storage_errors(self.path):
-            self._storage.set_trial_intermediate_value(self._trial_id(number), epoch, value)
+    def note(
+        self, number: int, attributes: Mapping[str, object], intermediate: tuple[int, float] | None = None
+    ) -> None:
+        """Set attributes of a trial, and the value that it reached after an epoch."""
+        with self._writing() as connection:
+            if intermediate is not None:
+                rows.put_intermediate(connection, self._ids[number], *intermediate)
+            rows.put_attributes(connection, self._ids[number], number, attributes)
 
-    def set_state(self, number: int, state: TrialState, value: float | None = None) -> None:
-        """Move an unfinished trial to ``state``, in the same transaction as its final value."""
-        with storage_errors(self.path):
-            values = None if value is None else [value]
-            self._storage.set_trial_state_values(self._trial_id(number), _STORED[state], values)
+    def move(
+        self, number: int, state: TrialState, attributes: Mapping[str, object], value: float | None = None
+    ) -> None:
+        """Move a trial to ``state``, with its final value and attributes, of which None removes one."""
+        trial_id = self._ids[number]
+        with self._writing() as connection:
+            rows.put_attributes(connection, trial_id, number, attributes)
+            if value is not None:
+                rows.put_value(connection, trial_id, value)
+            connection.execute(update(TRIALS).where(TRIALS.c.trial_id == trial_id).values(_moved(state)))
 
-    def _trial_id(self, number: int) -> int:
-        return self._storage.get_trial_id_from_study_id_trial_number(self._id, number)
+    @contextmanager
+    def _reading(self) -> Iterator[Connection]:
+        with storage_errors(self.path), self._engine.begin() as connection:
+            try:
+                yield connection
+            except (LookupError, TypeError, ValueError) as error:
+                raise StorageError(self.path, f"the study is damaged: {error}") from error
 
-    def _record(self, trial: FrozenTrial) -> TrialRecord:
-        started, finished = _aware(trial.datetime_start), _aware(trial.datetime_complete)
-        return record_of(trial.number, _STATES[trial.state], trial.params, trial.user_attrs, started, finished)
+    @contextmanager
+    def _writing(self) -> Iterator[Connection]:
+        with storage_errors(self.path), self._engine.begin() as connection:
+            yield connection
+            assert self._epoch is not None, "a writing store has looked at the lease"
+            self._leases.check(connection, self._epoch)
+            reach("before-commit")
+
+    def _put_attribute(self, connection: Connection, key: str, value: object) -> None:
+        table = STUDY_ATTRIBUTES
+        connection.execute(delete(table).where(table.c.study_id == self._id, table.c.key == key))
+        connection.execute(insert(table).values(study_id=self._id, key=key, value_json=json.dumps(value)))
 
 
-def _aware(local: datetime | None) -> datetime | None:
-    return None if local is None else local.astimezone()
-
-
-def _connect(path: Path, *, read_only: bool, new: bool = False) -> RDBStorage:
-    """Raises StorageError if another version of Optuna wrote the file."""
-    # The URL only names the dialect: Optuna would expand braces in a path.
-    connect = connector(path, read_only=read_only, wal=not new)
-    try:
-        return RDBStorage("sqlite:///study.db", engine_kwargs={"creator": connect}, skip_table_creation=not new)
-    except RuntimeError as error:  # Optuna's words for another schema
-        raise StorageError(path, str(error).split(". ")[0]) from error
+def _moved(state: TrialState) -> dict[str, Any]:
+    """The columns of a trial's own row that change when it comes to ``state``."""
+    started = {"datetime_start": rows.utc_now()} if state is TrialState.running else {}
+    finished = rows.utc_now() if state.is_finished else None
+    return {"state": rows.STORED[state], "datetime_complete": finished, **started}

@@ -5,22 +5,29 @@ running (to be continued) or finished, never in between.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
-from dmlray.errors import ConfigError, DmlrayError, StorageError
+from optuna.trial import FrozenTrial
+
+from dmlray.errors import ConfigError, DmlrayError, LeaseLostError, StorageError
 from dmlray.failpoints import reach
-from dmlray.seeding import derive_seed
 from dmlray.sweep.asking import Candidate, Check, fingerprint, next_candidate
-from dmlray.sweep.records import TrialRecord, TrialState, epoch_attribute, json_numbers, with_epoch
-from dmlray.sweep.sampler import Proposal, SamplerName, propose
+from dmlray.sweep.frozen import FrozenTrials, importances_of
+from dmlray.sweep.names import SamplerName
+from dmlray.sweep.records import ASKED, TrialRecord, TrialState, epoch_attribute, json_numbers, with_epoch
+from dmlray.sweep.sampler import suggestions
 from dmlray.sweep.space import Space
 from dmlray.sweep.store import Store
+from dmlray.sweep.warm_start import Observation, told
 
 __all__ = ["Study", "TrialRecord", "TrialState"]
 
-FORMAT = 1
+FORMAT = 2
+_MIGRATED = (1,)  # older formats that are read as they are, and brought up to date by whoever writes
 MIN_IMPORTANCE_TRIALS = 10
 MAX_REFUSALS = 50  # in a row; then the space is to blame
 
@@ -30,23 +37,41 @@ class Study:
 
     def __init__(self, store: Store, *, read_only: bool) -> None:
         header = store.attributes().get("dmlray", {})
-        if header.get("format") != FORMAT:
-            problem = f"the study has format {header.get('format')!r}; this dmlray reads format {FORMAT}"
-            raise StorageError(store.path, problem)
+        _check_format(header.get("format"), store.path)
         self.path, self.name = store.path, store.name
         self.seed: int = header["seed"]
         self.sampler: SamplerName = header["sampler"]
         self._store, self._read_only = store, read_only
-        self._records = {record.number: record for record in store.records()}
-        self._tried = {fingerprint(record.config) for record in self._records.values()}
+        self._sealed = header["format"] == FORMAT
+        if not read_only:
+            if self._sealed:
+                store.allow_writing()
+            else:
+                store.migrate({"dmlray": header | {"format": FORMAT}})
+                self._sealed = True
+        self._frozen = FrozenTrials()
+        self._prior: list[FrozenTrial] | None = None
+        self._load()
 
     @classmethod
-    def create(cls, path: Path, name: str, seed: int, sampler: SamplerName = "tpe") -> "Study":
-        """Make the file of a new study, whole or not at all. Raises SweepExistsError if there is one already."""
+    def create(
+        cls,
+        path: Path,
+        name: str,
+        seed: int,
+        sampler: SamplerName = "tpe",
+        storage: str | None = None,
+        prior: Sequence[Observation] = (),
+    ) -> "Study":
+        """Make a new study, whole or not at all: in the file ``path``, or in ``storage``, which ``path`` then names.
+
+        ``prior`` is what the sampler knows from elsewhere; it never counts as trials. Raises SweepExistsError if there is one already.
+        """
         if sampler not in get_args(SamplerName):
             raise ConfigError("sampler", sampler, f"one of {', '.join(get_args(SamplerName))}")
         header = {"format": FORMAT, "seed": seed, "sampler": sampler}
-        Store.create(path, name, {"dmlray": header, "space": None})
+        known = [observation.as_json() for observation in prior]
+        Store.create(path, name, {"dmlray": header, "space": None, "prior": known}, storage)
         return cls.open(path)
 
     @classmethod
@@ -59,6 +84,27 @@ class Study:
             store.close()
             raise
 
+    @classmethod
+    @contextmanager
+    def driven(
+        cls, path: Path, on_lost: Callable[[LeaseLostError], None], say: Callable[[str], None]
+    ) -> Iterator["Study"]:
+        """Open a study as its only driver for the block. Raises BusyError naming the process that drives it.
+
+        ``on_lost`` is called, from another thread, when another process has become its driver.
+        """
+        with closing(cls.open(path)) as study, study._store.driving(on_lost, say):
+            study._load()  # another driver may have written until now
+            yield study
+
+    def is_driven(self) -> bool:
+        """Whether some process drives the study now; may wait some seconds for one on another machine."""
+        return self._sealed and self._store.is_driven()
+
+    def _load(self) -> None:
+        self._rows = {row.record.number: row for row in self._store.read(sealed=self._sealed)}
+        self._tried = {fingerprint(row.record.config) for row in self._rows.values()}
+
     def close(self) -> None:
         """Let go of the file."""
         self._store.close()
@@ -66,8 +112,8 @@ class Study:
     def trials(self) -> list[TrialRecord]:
         """All trials by number; a read-only study looks again each time."""
         if self._read_only:
-            self._records = {record.number: record for record in self._store.records()}
-        return list(self._records.values())
+            self._load()
+        return [row.record for row in self._rows.values()]
 
     def waiting(self) -> list[TrialRecord]:
         """Trials asked for and never started: after a restart they come before any new one."""
@@ -90,13 +136,14 @@ class Study:
         complete = sum(record.state == TrialState.complete for record in self.trials())
         if complete < MIN_IMPORTANCE_TRIALS:
             return {}
-        return self._store.importances(max(0.1, 5 / complete))
+        return importances_of(list(self._rows.values()), max(0.1, 5 / complete))
 
     def ask(self, space: Space, check: Check | None = None) -> TrialRecord:
         """A new waiting trial. What it is depends on the seed and the trials so far alone.
 
         ``check`` raises ConfigError for what cannot be built: that trial is kept as failed (bad_config), and the next
-        number is asked. Raises ConfigError after 50 of these in a row, or if the study began with another space.
+        number is asked. Raises ConfigError after 50 of these in a row, or if the study began with another space;
+        SpaceExhaustedError where the space holds nothing that was not tried.
         """
         self._remember(space)
         for _ in range(MAX_REFUSALS):
@@ -109,10 +156,11 @@ class Study:
     def start(self, number: int) -> TrialRecord:
         """Count an attempt at a waiting or interrupted trial; it is running from now on."""
         record = self._unfinished(number)
-        self._store.set_trial_attribute(number, "attempts", record.attempts + 1)
-        reach("amid-start", trial=number)
-        if record.state == TrialState.waiting:
-            self._store.set_state(number, TrialState.running)
+        attempts = {"attempts": record.attempts + 1}
+        if record.state is TrialState.waiting:
+            self._store.move(number, TrialState.running, attempts)
+        else:
+            self._store.note(number, attempts)
         return self._reread(number)
 
     def report(
@@ -122,18 +170,16 @@ class Study:
 
         Numbers that are not finite stand in the curve as NaN and are never told to the sampler.
         """
-        record = self._records[number]
+        record = self._rows[number].record
         changed = with_epoch(record, epoch, metrics, checkpoint, digest)
         if changed == record:
             return record
         self._unfinished(number)
         reach("before-report", trial=number, epoch=epoch)
-        if math.isfinite(metrics["val_gap"]):
-            self._store.set_intermediate_value(number, epoch, metrics["val_gap"])
-        reach("amid-report", trial=number, epoch=epoch)
-        # Last, so that a crash between the two leaves an epoch that is trained and told again, not one without a value.
-        self._store.set_trial_attribute(number, *epoch_attribute(epoch, metrics, checkpoint, digest))
-        self._records[number] = changed
+        value = metrics["val_gap"]
+        point = (epoch, float(value)) if math.isfinite(value) else None
+        self._store.note(number, dict([epoch_attribute(epoch, metrics, checkpoint, digest)]), point)
+        self._rows[number] = replace(self._rows[number], record=changed)
         reach("after-report", trial=number, epoch=epoch)
         return changed
 
@@ -147,17 +193,34 @@ class Study:
 
     def fail(self, number: int, reason: str, message: str) -> TrialRecord:
         """The trial cannot go on: a typed ``reason``, and a sentence for the user. A failed trial stays as it is."""
-        if self._records[number].state == TrialState.failed:
-            return self._records[number]
+        record = self._rows[number].record
+        if record.state is TrialState.failed:
+            return record
         self._unfinished(number)
-        self._store.set_trial_attribute(number, "failure", {"reason": reason, "message": message})
-        self._store.set_state(number, TrialState.failed)
+        self._store.move(number, TrialState.failed, {"failure": {"reason": reason, "message": message}})
         return self._reread(number)
+
+    def forgive(self, number: int, reason: str) -> TrialRecord:
+        """Count a failure of an unfinished trial that is to be tried again."""
+        record = self._unfinished(number)
+        self._store.note(number, {"retries": record.retries | {reason: record.retries.get(reason, 0) + 1}})
+        return self._reread(number)
+
+    def retry_failed(self) -> list[TrialRecord]:
+        """Let every failed trial wait again, under its number, with its parameters, checkpoints and new retries.
+
+        Not those that could never be built.
+        """
+        failed = [record for record in self.trials() if record.state is TrialState.failed]
+        again = [record.number for record in failed if record.reason != "bad_config"]
+        for number in again:
+            self._store.move(number, TrialState.waiting, {"failure": None, "retries": None})
+        return [self._reread(number) for number in again]
 
     def _end(
         self, number: int, state: TrialState, value: float, best_epoch: int, metrics: Mapping[str, float]
     ) -> TrialRecord:
-        record = self._records[number]
+        record = self._rows[number].record
         if (record.state, record.value) == (state, value):
             return record
         if not math.isfinite(value):
@@ -165,38 +228,35 @@ class Study:
         self._unfinished(number)
         outcome = {"value": value, "best_epoch": best_epoch, "metrics": json_numbers(metrics)}
         reach("before-tell", trial=number)
-        self._store.set_trial_attribute(number, "outcome", outcome)
-        reach("amid-tell", trial=number)
-        self._store.set_state(number, state, value)
+        self._store.move(number, state, {"outcome": outcome}, float(value))
         reach("after-tell", trial=number)
         return self._reread(number)
 
     def _unfinished(self, number: int) -> TrialRecord:
-        record = self._records[number]
+        record = self._rows[number].record
         if record.state.is_finished:
             raise DmlrayError(f"trial {number} of {self.name} is {record.state.value} and takes nothing more")
         return record
 
     def _reread(self, number: int) -> TrialRecord:
-        self._records[number] = self._store.record(number)
-        return self._records[number]
+        self._rows[number] = self._store.read_one(number)
+        return self._rows[number].record
 
     def _next_candidate(self, space: Space, check: Check | None) -> Candidate:
-        past, number = self._store.trials(), len(self._records)
-
-        def attempt(index: int) -> Proposal:
-            again = (index,) if index else ()
-            return propose(space, self.sampler, derive_seed(self.seed, "sampler", number, *again), past)
-
-        return next_candidate(attempt, self._tried, check)
+        if self._prior is None:
+            self._prior = told(space, self._store.attributes().get("prior", []))
+        past = [*self._prior, *self._frozen.of(list(self._rows.values()))]
+        return next_candidate(suggestions(space, self.sampler, self.seed, len(self._rows), past), self._tried, check)
 
     def _add(self, candidate: Candidate) -> TrialRecord:
-        attributes: dict[str, object] = {"config": candidate.config}
+        number = len(self._rows)
+        asked = {"config": candidate.config, "params": candidate.proposal.params}
+        attributes: dict[str, object] = {ASKED: asked}
         state = TrialState.waiting
         if candidate.refusal is not None:
             attributes["failure"] = {"reason": "bad_config", "message": candidate.refusal}
             state = TrialState.failed
-        number = self._store.add(candidate.proposal, attributes, state)
+        self._store.add(number, candidate.proposal, attributes, state)
         self._tried.add(fingerprint(candidate.config))
         return self._reread(number)
 
@@ -206,3 +266,13 @@ class Study:
             self._store.set_attribute("space", space.fingerprint)
         elif known != space.fingerprint:
             raise ConfigError("space", space.fingerprint, f"the one that this study began with, {known}")
+
+
+def _check_format(found: object, path: Path) -> None:
+    if found in (FORMAT, *_MIGRATED):
+        return
+    if isinstance(found, int) and found > FORMAT:
+        raise StorageError(
+            path, f"the study has format {found}, of a newer dmlray than this, which knows {FORMAT}: update"
+        )
+    raise StorageError(path, f"the study has format {found!r}; this dmlray reads {FORMAT} and older")

@@ -9,6 +9,7 @@ from ray import tune
 from ray.tune.experiment import Trial
 from ray.tune.search import Searcher
 
+from dmlray.sweep.retries import Reason, reason_of_loss
 from dmlray.sweep.slot import Slot, SlotSettings
 from dmlray.train.channel import Event
 from dmlray.train.task import TrialTask
@@ -23,7 +24,7 @@ class Director(Protocol):
     def on_event(self, event: Event) -> bool:
         """Take in a report or an end; True to train on."""
 
-    def on_lost(self, number: int, cause: str) -> None:
+    def on_lost(self, number: int, cause: str, reason: Reason = "worker_lost") -> None:
         """The slot of a trial died."""
 
     def wants_to_stop(self) -> bool:
@@ -81,9 +82,8 @@ class _Losses(_Stays, tune.Callback):
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         error = trial.get_pickled_error()
-        self._director.on_lost(
-            trial.config["task"].number, str(error).strip().splitlines()[-1] if error else "no cause"
-        )
+        cause = str(error).strip().splitlines()[-1] if error else "no cause"
+        self._director.on_lost(trial.config["task"].number, cause, reason_of_loss(error))
 
 
 def run_trials(director: Director, slot: SlotSettings, concurrency: int) -> None:

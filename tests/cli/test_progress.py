@@ -66,6 +66,6 @@ def test_on_a_terminal_a_live_line_stays_below() -> None:
     assert "trial   3 epoch" not in file.getvalue(), "epochs move the live line only"
 
 
-def test_a_lost_slot_says_why() -> None:
-    line = event_line(Change("lost", TRIAL, "the actor died"))
-    assert line == "trial   3 lost      its slot died and it will be tried again: the actor died"
+def test_a_trial_that_is_tried_again_says_why() -> None:
+    line = event_line(Change("retried", TRIAL, "worker_lost: the actor died"))
+    assert line == "trial   3 retried   it will be tried again: worker_lost: the actor died"

@@ -18,7 +18,6 @@ from dmlray.report.content import Content, read_content
 from dmlray.report.page import build_report
 from dmlray.report.plot import draw
 from dmlray.report.progress import progress_section
-from dmlray.sweep.lock import hold
 from dmlray.sweep.settings import SweepFolder
 from dmlray.sweep.study import Study, TrialRecord
 from tests.report.sweeps import add_ensemble, failing, make_sweep, trained
@@ -195,7 +194,7 @@ def test_every_state_gives_a_page(tmp_path: Path, train: Callable, trials: int, 
 
 def test_a_running_sweep_says_so(tmp_path: Path) -> None:
     folder = make_sweep(tmp_path, halfway, 1, wanted=2)
-    with hold(folder):
+    with Study.driven(folder.study, pytest.fail, print):
         text = build_report(read_content(folder), MADE, "md")
     assert "The sweep is running: of 2 trials wanted, 1 running." in text
 

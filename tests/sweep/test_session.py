@@ -1,13 +1,10 @@
 """A sweep's folder: made whole, kept by one driver, given back when nothing ever ran."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from dmlray.errors import BusyError, ConfigError, MissingInputError, StorageError, SweepExistsError
-from dmlray.sweep.lock import hold, is_held
+from dmlray.errors import ConfigError, MissingInputError, StorageError, SweepExistsError
 from dmlray.sweep.session import create_sweep, discarded_unless_started
 from dmlray.sweep.settings import Resources, SweepConfig, SweepFolder, check_name, load_settings, resumed
 from dmlray.sweep.space import Space, load_space
@@ -57,6 +54,17 @@ def test_a_sweep_of_which_no_trial_began_gives_its_name_back(tmp_path: Path, spa
     assert not folder.path.exists()
 
 
+def test_a_sweep_that_another_process_drives_by_now_is_kept(tmp_path: Path, space: Space) -> None:
+    folder = create_sweep(tmp_path, config(), space)
+    with (
+        Study.driven(folder.study, pytest.fail, print),
+        pytest.raises(KeyboardInterrupt),
+        discarded_unless_started(folder),
+    ):
+        raise KeyboardInterrupt
+    assert folder.study.is_file()
+
+
 def test_a_sweep_that_has_begun_is_kept(tmp_path: Path, space: Space) -> None:
     folder = create_sweep(tmp_path, config(), space)
     study = Study.open(folder.study)
@@ -94,23 +102,3 @@ def test_a_resume_can_extend_and_move_but_not_shrink() -> None:
     assert resumed(config(), None, {}, None) == config()
     with pytest.raises(ConfigError, match="--trials must be at least the 8"):
         resumed(config(), 4, {}, None)
-
-
-def test_one_driver_holds_a_sweep_and_a_dead_one_lets_go(tmp_path: Path, space: Space) -> None:
-    folder = create_sweep(tmp_path, config(), space)
-    code = (
-        "import sys; from pathlib import Path; from dmlray.sweep.lock import hold; "
-        "from dmlray.sweep.settings import SweepFolder\n"
-        f"with hold(SweepFolder(Path({str(tmp_path)!r}), 'toy')): print('held', flush=True); sys.stdin.read()"
-    )
-    other = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    assert other.stdout is not None
-    assert other.stdout.readline() == "held\n"
-    assert is_held(folder)
-    with pytest.raises(BusyError, match=f"toy is being run by process {other.pid}"), hold(folder):
-        pass
-    other.kill()
-    other.communicate()
-    assert not is_held(folder)
-    with hold(folder):
-        assert is_held(folder)

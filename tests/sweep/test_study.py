@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
+import optuna
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -13,7 +14,9 @@ from hypothesis import strategies as st
 from dmlray.config import TrialConfig
 from dmlray.errors import ConfigError, DmlrayError, StorageError, SweepExistsError
 from dmlray.sweep.asking import fingerprint
+from dmlray.sweep.frozen import FrozenTrials
 from dmlray.sweep.space import Space
+from dmlray.sweep.store import Store
 from dmlray.sweep.study import Study, TrialRecord, TrialState
 from tests.sweep.spaces import SPACE, load_text, quality
 
@@ -213,9 +216,8 @@ def test_a_watcher_sees_the_driver_write(study: Study, space: Space) -> None:
 
 def test_asks_for_something_new_where_there_is_something(study: Study, tmp_path: Path) -> None:
     small = load_text(tmp_path, "space: {epochs: {choice: [1, 2, 3]}}")
-    epochs = [study.ask(small).config["epochs"] for _ in range(5)]
-    assert sorted(epochs[:3]) == [1, 2, 3]
-    assert set(epochs[3:]) <= {1, 2, 3}
+    epochs = [study.ask(small).config["epochs"] for _ in range(3)]
+    assert sorted(epochs) == [1, 2, 3]
 
 
 def test_keeps_what_cannot_be_built_as_failed(study: Study, space: Space) -> None:
@@ -293,13 +295,22 @@ def test_refuses_a_damaged_file(
 @pytest.mark.parametrize(
     ("statement", "message"),
     [
-        ("UPDATE study_user_attributes SET value_json = '{\"format\": 2}' WHERE key = 'dmlray'", "has format 2"),
-        ("DELETE FROM study_user_attributes", "has format None"),
+        ("UPDATE study_user_attributes SET value_json = '{\"format\": 3}' WHERE key = 'dmlray'", "format 3.*newer"),
+        ("DELETE FROM study_user_attributes", "format None"),
         ("DELETE FROM studies", "holds 0 studies"),
         ("DROP TABLE trials", "no such table"),
         ("UPDATE alembic_version SET version_num = 'v99.0.0'", "no longer compatible"),
-        ("UPDATE trial_user_attributes SET value_json = '{\"ki' WHERE key = 'config'", "damaged"),
-        ("DELETE FROM trial_user_attributes", "damaged: 'config'"),
+        (
+            "UPDATE trial_user_attributes SET value_json = '{\"ki' WHERE key = 'asked'",
+            "trial 0 does not fit its checksum",
+        ),
+        (
+            "UPDATE trial_user_attributes SET value_json = replace(value_json, '"epochs": 4', '"epochs": 5')",
+            "does not fit its checksum",
+        ),
+        ("DELETE FROM trial_user_attributes", "damaged: 'asked'"),
+        ("UPDATE trial_params SET param_value = param_value + 1e-9", "not those of its attribute"),
+        ("UPDATE trials SET number = 1", "trial 1 does not fit its checksum"),
         ("UPDATE trials SET state = 'LOST'", "LOST"),
     ],
 )
@@ -311,6 +322,86 @@ def test_refuses_a_study_that_it_does_not_understand(path: Path, space: Space, s
         database.commit()
     with pytest.raises(StorageError, match=message):
         Study.open(path)
+
+
+def test_a_study_of_the_first_format_is_read_as_it_is_and_migrated_by_whoever_writes(tmp_path: Path) -> None:
+    path = tmp_path / "study.db"
+    storage = optuna.storages.RDBStorage(f"sqlite:///{path}")
+    old = optuna.create_study(storage=storage, study_name="old", direction="maximize")
+    old.set_user_attr("dmlray", {"format": 1, "seed": 5, "sampler": "tpe"})
+    old.set_user_attr("space", None)
+    rate = optuna.distributions.FloatDistribution(1e-4, 1.0, log=True)
+    config = TrialConfig.model_validate({"optimizer": {"kind": "adam", "learning_rate": 0.01}}).model_dump(mode="json")
+    begun = {"config": config, "attempts": 1, "epoch:0001": {"metrics": METRICS, "checkpoint": "c", "digest": "d"}}
+    outcome = {"value": 0.5, "best_epoch": 1, "metrics": METRICS | {"bad": None}}
+    failure = {"reason": "nan", "message": "no number"}
+    states = optuna.trial.TrialState
+    for state, value, more in [
+        (states.RUNNING, None, {}),
+        (states.COMPLETE, 0.5, {"outcome": outcome}),
+        (states.FAIL, None, {"failure": failure}),
+    ]:
+        old.add_trial(
+            optuna.trial.create_trial(
+                state=state, value=value, params={"lr": 0.01}, distributions={"lr": rate}, user_attrs=begun | more
+            )
+        )
+    storage.engine.dispose()
+    with closing(Study.open(path, read_only=True)) as seen:
+        before = seen.trials()
+        assert not seen.is_driven()
+    assert [record.state.value for record in before] == ["running", "complete", "failed"]
+    assert (before[1].value, before[2].reason, before[0].digest) == (0.5, "nan", "d")
+    for _ in range(2):
+        with closing(Study.open(path)) as study:
+            assert repr(study.trials()) == repr(before)  # NaN is no equal of itself
+    assert study.complete(0, 0.25, 1, {}).value == 0.25
+
+
+def test_optuna_reads_the_study_as_its_own(study: Study, space: Space) -> None:
+    train(study, study.ask(space))
+    failed = started(study, space)
+    study.fail(failed, "data", "gone")
+    study.ask(space)
+    storage = optuna.storages.RDBStorage(f"sqlite:///{study.path}")
+    seen = optuna.load_study(study_name="fresh", storage=storage).get_trials()
+    storage.engine.dispose()
+    assert [trial.state.name for trial in seen] == ["COMPLETE", "FAIL", "WAITING"]
+    record = study.trials()[0]
+    assert (seen[0].params, seen[0].value) == (record.params, record.value)
+    assert seen[0].intermediate_values == dict(record.history)
+    assert seen[0].datetime_complete.astimezone() == record.finished
+
+
+def test_failed_trials_are_retried_on_request(study: Study, space: Space) -> None:
+    def check(config: TrialConfig) -> None:
+        if config.encoder.kind == "none":
+            raise ConfigError("encoder.kind", "none", "gru, in this test")
+
+    numbers = [study.start(study.ask(space, check).number).number for _ in range(4)]
+    study.report(numbers[0], 1, METRICS, "c", "d")
+    study.forgive(numbers[0], "storage")
+    for number in numbers[:2]:
+        study.fail(number, "storage", "full")
+    study.complete(numbers[2], 0.5, 1, METRICS)
+    before = study.trials()
+    assert [record.number for record in study.retry_failed()] == numbers[:2]
+    with closing(Study.open(study.path)) as again:
+        after = again.trials()
+        assert again.start(numbers[0]).attempts == 2
+    for old, new in zip(before, after, strict=True):
+        assert (new.params, new.curve, new.digest) == (old.params, old.curve, old.digest)
+        expected = TrialState.waiting if old.number in numbers[:2] else old.state
+        assert (new.state, new.retries) == (expected, {})
+    assert all(record.reason == "bad_config" for record in after if record.state is TrialState.failed)
+
+
+def test_samplers_see_nan_as_the_worst(study: Study, space: Space) -> None:
+    for reason in ("nan", "data"):
+        study.fail(started(study, space), reason, "why")
+    with closing(Store(study.path)) as store:
+        worst, lost = FrozenTrials().of(store.read())
+    assert (worst.state.name, worst.value, lost.state.name) == ("COMPLETE", 0.0, "FAIL")
 
 
 def test_equal_configurations_have_equal_fingerprints() -> None:

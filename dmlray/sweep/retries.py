@@ -1,0 +1,60 @@
+"""Why trials fail, and which failures are forgiven how often: pure."""
+
+from collections.abc import Mapping
+from typing import Literal, get_args
+
+from pydantic import NonNegativeInt
+
+from dmlray.config import Config
+
+Reason = Literal[
+    "bad_config",  # cannot be built
+    "nan",  # the loss, or every val_gap, is no number; samplers are told the worst GAP
+    "out_of_memory",  # of the GPU
+    "host_oom",  # the node's
+    "timeout",  # longer than a trial may take
+    "hang",  # no sign of life
+    "worker_lost",  # its process or its node died
+    "preempted",  # its node was taken away
+    "storage",  # its folder could not be read or written
+    "data",  # the data set is damaged
+    "error",  # anything else that the training code raised
+]
+_HOST_OOM = ("running low on memory", "out_of_memory", "outofmemory")  # Ray's words, in lower case
+
+
+class RetryConfig(Config):
+    """How often a trial that failed is tried again from its last checkpoint, for each reason, within one sweep.
+
+    ``worker_lost`` counts whole slots: within its slot a trial's worker is started three times.
+    """
+
+    bad_config: Literal[0] = 0
+    nan: NonNegativeInt = 0
+    out_of_memory: NonNegativeInt = 1
+    host_oom: NonNegativeInt = 1
+    timeout: NonNegativeInt = 0
+    hang: NonNegativeInt = 1
+    worker_lost: NonNegativeInt = 2
+    preempted: NonNegativeInt = 20
+    storage: NonNegativeInt = 3
+    data: NonNegativeInt = 0
+    error: NonNegativeInt = 0
+
+    def forgives(self, reason: Reason, retries: Mapping[str, int]) -> bool:
+        """Whether a trial that had these ``retries`` (reason -> count) is tried again after failing by ``reason``."""
+        budget: int = getattr(self, reason)
+        return retries.get(reason, 0) < budget
+
+
+def known_reason(word: str | None) -> Reason:
+    """``word`` as a Reason; any other is ``error``."""
+    return next((reason for reason in get_args(Reason) if reason == word), "error")
+
+
+def reason_of_loss(error: BaseException | None) -> Reason:
+    """Why Ray lost a slot: by what its error knows of a node that was taken away, then by what it says."""
+    if getattr(error, "preempted", False):
+        return "preempted"
+    text = f"{type(error).__name__} {error}".lower()
+    return "host_oom" if any(phrase in text for phrase in _HOST_OOM) else "worker_lost"
