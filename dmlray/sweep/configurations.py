@@ -5,11 +5,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+from pydantic import BaseModel
+
 from dmlray.config import TrialConfig
 from dmlray.errors import ConfigError
 from dmlray.sweep.probes import check_space
 from dmlray.sweep.ranges import OPERATIONS, Choice, Fixed, FloatRange, IntRange, Range, Scalar
 from dmlray.sweep.tree import Group, leaves, parse_tree
+from dmlray.sweep.variants import Part, part_of
 from dmlray.sweep.yaml_lines import Located
 
 _NAME = r"[A-Za-z0-9][A-Za-z0-9 ._+-]{0,63}"
@@ -63,7 +66,7 @@ def _parse(name: str, row: Located, shared: Located | None, root: Group) -> Name
     if not re.fullmatch(_NAME, name):
         raise ConfigError(row.field, name, "1 to 64 letters, digits, spaces, '.', '_', '+' or '-'")
     _check_single(row)
-    tree = parse_tree(_over(shared, replace(row, value={}) if row.value is None else row))
+    tree = parse_tree(_over(shared, replace(row, value={}) if row.value is None else row, (TrialConfig,)))
     check_space(tree)
     config = tree.suggest(_Nobody())
     return NamedConfiguration(name, row.field, config, _params(root, config))
@@ -87,20 +90,29 @@ def _fixed_part(located: Located) -> Located | None:
     return replace(located, value=children)
 
 
-def _over(shared: Located | None, own: Located) -> Located:
-    """``own`` with what only ``shared`` has; a part of another kind takes nothing over."""
+def _over(shared: Located | None, own: Located, models: tuple[type[BaseModel], ...]) -> Located:
+    """``own`` with what only ``shared`` has; of a part of another kind, only where one model holds both kinds."""
     if shared is None or not isinstance(shared.value, dict) or not isinstance(own.value, dict):
         return own
-    if any(key in own.value and key in shared.value and _differ(own, shared, key) for key in _KIND_KEYS):
-        return own
-    merged = {**shared.value, **{key: _over(shared.value.get(key), child) for key, child in own.value.items()}}
+    merged = dict(shared.value)
+    for key, child in own.value.items():
+        part = next((part_of(model.model_fields[key]) for model in models if key in model.model_fields), None)
+        before = shared.value.get(key)
+        models_below = part.models if part else ()
+        merged[key] = _over(before if _compatible(before, child, part) else None, child, models_below)
     return replace(own, value=merged)
 
 
-def _differ(own: Located, shared: Located, key: str) -> bool:
-    assert isinstance(own.value, dict)
-    assert isinstance(shared.value, dict)
-    return bool(own.value[key].plain() != shared.value[key].plain())
+def _compatible(shared: Located | None, own: Located, part: Part | None) -> bool:
+    if shared is None or part is None or part.key is None:
+        return True
+    kinds = [_kind(located, part.key) for located in (own, shared)]
+    return kinds[0] is None or kinds[0] == kinds[1] or part.variants.get(kinds[0]) is part.variants.get(str(kinds[1]))
+
+
+def _kind(located: Located, key: str) -> str | None:
+    written = located.value.get(key) if isinstance(located.value, dict) else None
+    return None if written is None else str(written.value)
 
 
 def _params(root: Group, config: dict[str, Any]) -> dict[str, Scalar]:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from dmlray.config import LogisticHead, MixtureHead, TrialConfig
+from dmlray.config import LogisticHead, MixtureHead, NoEncoder, RecurrentEncoder, SruEncoder, TrialConfig
 from dmlray.errors import ConfigError
 from dmlray.sweep.configurations import Given, NamedConfiguration, check_configurations
 from tests.sweep.spaces import load_text
@@ -36,6 +36,15 @@ def test_take_fixed_values_from_the_space_and_defaults_elsewhere(tmp_path: Path)
     assert starter.batch_size == TrialConfig().batch_size
     assert (other.epochs, other.head) == (3, MixtureHead(experts=4))
     assert bare == TrialConfig(epochs=7, head=LogisticHead(gating="before"), optimizer=bare.optimizer)
+
+
+def test_kinds_of_one_model_share_its_fields(tmp_path: Path) -> None:
+    rows = "space: {encoder: {kind: lstm, hidden: 32, layers: 2}}\nconfigurations:\n"
+    for kind in ("gru", "sru", "none"):
+        rows += f"  {kind}: {{encoder: {{kind: {kind}}}}}\n"
+    gru, sru, none = (TrialConfig.model_validate(row.config) for row in load_text(tmp_path, rows).configurations)
+    assert gru.encoder == RecurrentEncoder(kind="gru", hidden=32, layers=2)
+    assert (sru.encoder, none.encoder) == (SruEncoder(), NoEncoder())
 
 
 def test_a_point_of_the_space_is_known_by_its_parameters(tmp_path: Path) -> None:
