@@ -4,11 +4,22 @@ A misspelt hyperparameter must not quietly train the default, so ``extra="forbid
 each other is the builder's question (``model.build``), not asked here.
 """
 
+from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    model_validator,
+)
 
 Dropout = Annotated[float, Field(ge=0.0, lt=1.0)]
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
 EmaDecay = Annotated[float, Field(gt=0.0, lt=1.0)]
 Clusters = Annotated[int, Field(ge=4, le=65_536)]  # scores are normalised over them: of two, nothing but a sign is left
 
@@ -185,6 +196,60 @@ class MixtureHead(Config):
     gating: Gating = "none"
 
 
+class ChainedHead(Config):
+    """A chain of ``links`` mixtures; what each predicts is told to the next in ``link_dim`` numbers.
+
+    The loss is 1 - ``support`` of that of the last and ``support`` of the mean of the others'.
+    """
+
+    kind: Literal["chained"] = "chained"
+    links: Annotated[int, Field(ge=2, le=16)] = 3
+    link_dim: PositiveInt = 128
+    support: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.1
+    experts: PositiveInt = 2
+    dropout: Dropout = 0.0
+    gating: Gating = "none"
+
+
+class NoHidden(Config):
+    """The head sees the fused vector as it is."""
+
+    kind: Literal["none"] = "none"
+
+
+class ResidualHidden(Config):
+    """A perceptron of ``layers`` residual blocks of width ``dim`` between the fused vector and the head."""
+
+    kind: Literal["residual"] = "residual"
+    layers: PositiveInt = 1
+    dim: PositiveInt = 1024
+    dropout: Dropout = 0.0
+
+
+class DistillationConfig(Config):
+    """A teacher's stored predictions of the training videos as targets: Hinton et al. (2015, arXiv:1503.02531).
+
+    The loss is 1 - ``weight`` of that of the labels and ``weight`` of that of the teacher, both softened by
+    ``temperature``. ``predictions`` is a file as trials and ensembles leave it, with every training video in it.
+    """
+
+    predictions: Annotated[str, AfterValidator(lambda path: str(Path(path).absolute()))]
+    weight: Share = 0.5
+    temperature: Annotated[float, Field(ge=1.0)] = 1.0
+
+
+class LossConfig(Config):
+    """Binary cross-entropy, summed over classes.
+
+    ``label_smoothing`` e turns targets y into y (1 - e) + e / 2: among thousands of classes only a small one makes
+    sense. A true label weighs ``positive_weight`` times as much as a false one.
+    """
+
+    label_smoothing: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    positive_weight: PositiveFloat = 1.0
+    distillation: DistillationConfig | None = None
+
+
 class ConstantSchedule(Config):
     """The learning rate stays as it is."""
 
@@ -270,7 +335,8 @@ Fusion = Annotated[
     EarlyFusion | ConcatFusion | SharedFusion | ProjectionFusion | LateFusion | GatedFusion | CrossModalFusion,
     Field(discriminator="kind"),
 ]
-Head = Annotated[LogisticHead | MixtureHead, Field(discriminator="kind")]
+Hidden = Annotated[NoHidden | ResidualHidden, Field(discriminator="kind")]
+Head = Annotated[LogisticHead | MixtureHead | ChainedHead, Field(discriminator="kind")]
 Optimizer = Annotated[AdamConfig | AdamWConfig | ScheduleFreeConfig, Field(discriminator="kind")]
 
 
@@ -283,7 +349,11 @@ class TrialConfig(Config):
     encoder: Encoder = NoEncoder()
     pooling: Pooling = SimplePooling()
     fusion: Fusion = ConcatFusion()
+    hidden: Hidden = NoHidden()
     head: Head = LogisticHead()
+    loss: LossConfig = LossConfig()
+    mixup: Annotated[float, Field(ge=0.0)] = 0.0  # of pooled vectors, by shares from Beta(mixup, mixup); 0: none
+    modality_dropout: Dropout = 0.0  # how often training blanks a modality of a video, never all of them
     optimizer: Optimizer = AdamConfig()
     batch_size: PositiveInt = 128
     micro_batch: PositiveInt | None = None  # videos of a batch at once, to save memory; None: all that memory holds

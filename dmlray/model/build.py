@@ -6,20 +6,22 @@ from typing import Any
 import torch
 from torch import nn
 
-from dmlray.config import Head, RecurrentEncoder, TrialConfig
+from dmlray.config import RecurrentEncoder, TrialConfig
 from dmlray.data.schema import Modality, Schema
 from dmlray.errors import ConfigError
 from dmlray.model.attention_clusters import AttentionClustersPool
+from dmlray.model.chain import ChainedHead
 from dmlray.model.classifier import Classifier, ModelOutput, Tower
 from dmlray.model.clusters import SoftDbofPool
 from dmlray.model.convolution import ConvolutionStack
 from dmlray.model.cross_modal import CrossModalFusion
 from dmlray.model.encoder import BagOfFrames, Encoder, RecurrentStack, ResidualStack
-from dmlray.model.fit import check_heads, check_pooling, check_single_vectors
+from dmlray.model.fit import check_heads, check_pooling, check_single_vectors, check_training
 from dmlray.model.frames import FrameInput
 from dmlray.model.fusion import ConcatFusion, Fusion, GatedFusion, ProjectionFusion, SharedSpaceFusion
 from dmlray.model.gating import ClassGate, ContextGate
 from dmlray.model.head import LateHead, LogisticHead, MixtureHead
+from dmlray.model.hidden import ResidualLayers
 from dmlray.model.pooling import AttentionPool, LastPool, MaxPool, MeanPool, Pooling
 from dmlray.model.sru import SruStack
 from dmlray.model.statistics import StatisticsPool
@@ -61,6 +63,7 @@ FUSIONS: dict[str, Callable[[Sequence[int], Any], Fusion]] = {
 HEADS: dict[str, Callable[[int, int, Any], nn.Module]] = {
     "logistic": lambda dim, classes, cfg: LogisticHead(dim, classes, cfg.dropout),
     "mixture": lambda dim, classes, cfg: MixtureHead(dim, classes, cfg.experts, cfg.dropout),
+    "chained": lambda dim, classes, cfg: ChainedHead(dim, classes, cfg.links, cfg.link_dim, cfg.experts, cfg.dropout),
 }
 
 
@@ -74,6 +77,7 @@ def build_model(config: TrialConfig, schema: Schema) -> Classifier:
     if schema.level == "video":
         check_single_vectors(config)
     check_heads(config)
+    check_training(config, [modality.name for modality in modalities])
     groups = [modalities] if config.fusion.kind == "early" else [(modality,) for modality in modalities]
     towers, dims = [], []
     for group in groups:
@@ -84,11 +88,11 @@ def build_model(config: TrialConfig, schema: Schema) -> Classifier:
         dims.append(pooling.dim)
     fusion = FUSIONS[config.fusion.kind](dims, config.fusion)
     if config.fusion.kind == "late":
-        head: nn.Module = LateHead(dims, [_build_head(config.head, dim, schema.classes) for dim in dims])
+        head: nn.Module = LateHead(dims, [_build_head(config, dim, schema.classes) for dim in dims])
     else:
-        head = _build_head(config.head, fusion.dim, schema.classes)
+        head = _build_head(config, fusion.dim, schema.classes)
     ranges = {modality.name: (modality.minimum, modality.maximum) for modality in modalities}
-    return Classifier(FrameInput(ranges, config.l2_normalize), towers, fusion, head)
+    return Classifier(FrameInput(ranges, config.l2_normalize), towers, fusion, head, config.modality_dropout)
 
 
 def check_buildable(config: TrialConfig, schema: Schema) -> None:
@@ -107,7 +111,7 @@ def check_buildable(config: TrialConfig, schema: Schema) -> None:
             model = build_model(config, schema)
             output: ModelOutput = model(features, torch.ones(2, steps, dtype=torch.bool))
     except RuntimeError as error:  # torch's word for sizes that overflow
-        sizes = config.model_dump(include={"encoder", "pooling", "fusion", "head"})
+        sizes = config.model_dump(include={"encoder", "pooling", "fusion", "hidden", "head"})
         raise ConfigError("the sizes of the model", sizes, f"such that it can be built ({error})") from error
     assert output.logits.shape == (2, schema.classes)
     assert output.penalty.shape == ()
@@ -118,11 +122,17 @@ def _recurrent(cell: type[nn.LSTM] | type[nn.GRU], dim: int, config: RecurrentEn
     return stack(cell, dim, config.hidden, config.layers, config.bidirectional, config.dropout)
 
 
-def _build_head(config: Head, dim: int, classes: int) -> nn.Module:
-    """The head, between its gates if it has any."""
-    head = HEADS[config.kind](dim, classes, config)
-    before = [ContextGate(dim)] if config.gating in ("before", "both") else []
-    after = [ClassGate(classes)] if config.gating in ("after", "both") else []
+def _build_head(config: TrialConfig, dim: int, classes: int) -> nn.Module:
+    """The head, behind its hidden layers and between its gates, if it has any."""
+    hidden, gating = config.hidden, config.head.gating
+    before: list[nn.Module] = []
+    if hidden.kind == "residual":
+        before.append(ResidualLayers(dim, hidden.dim, hidden.layers, hidden.dropout))
+        dim = hidden.dim
+    if gating in ("before", "both"):
+        before.append(ContextGate(dim))
+    head = HEADS[config.head.kind](dim, classes, config.head)
+    after = [ClassGate(classes)] if gating in ("after", "both") else []
     return nn.Sequential(*before, head, *after) if before or after else head
 
 

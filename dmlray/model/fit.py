@@ -1,6 +1,9 @@
 """Do the parts of a configuration fit each other and the data? Each check raises ConfigError naming the field."""
 
-from dmlray.config import CrossModalFusion, NextVladPooling, Pooling, TransformerEncoder, TrialConfig
+from collections.abc import Sequence
+from pathlib import Path
+
+from dmlray.config import CosineSchedule, CrossModalFusion, NextVladPooling, Pooling, TransformerEncoder, TrialConfig
 from dmlray.errors import ConfigError
 
 
@@ -31,3 +34,20 @@ def check_heads(config: TrialConfig) -> None:
         )
     if isinstance(config.fusion, CrossModalFusion) and config.fusion.dim % config.fusion.heads:
         raise ConfigError("fusion.heads", config.fusion.heads, f"a divisor of fusion.dim = {config.fusion.dim}")
+
+
+def check_training(config: TrialConfig, modalities: Sequence[str]) -> None:
+    """Is there what training is to disturb, to learn from and to average?"""
+    if config.modality_dropout and len(modalities) == 1:
+        expected = f"0 with one modality ({modalities[0]}), which is never left out"
+        raise ConfigError("modality_dropout", config.modality_dropout, expected)
+    if config.mixup and min(config.batch_size, config.micro_batch or config.batch_size) == 1:
+        raise ConfigError("mixup", config.mixup, "0 where videos come one by one: there is none to mix with")
+    distillation = config.loss.distillation
+    if distillation is not None and not Path(distillation.predictions).is_file():
+        raise ConfigError("loss.distillation.predictions", distillation.predictions, "a file, as this path is none")
+    schedule = getattr(config.optimizer, "schedule", None)
+    warmup = config.optimizer.warmup_examples
+    if isinstance(schedule, CosineSchedule) and schedule.examples is not None and warmup >= schedule.examples:
+        expected = f"less than optimizer.schedule.examples = {schedule.examples}, where the cosine ends"
+        raise ConfigError("optimizer.warmup_examples", warmup, expected)

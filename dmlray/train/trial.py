@@ -1,8 +1,10 @@
 """One trial, from its task to its outcome: train, evaluate, keep, report; go on where it was cut off."""
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Protocol, TypeVar
 
 import torch
@@ -34,6 +36,7 @@ from dmlray.train.resume import ResumePoint, checkpoint_name, find_resume_point,
 from dmlray.train.shares import Shares
 from dmlray.train.state import capture, restore
 from dmlray.train.task import EpochReport, TrialOutcome, TrialTask
+from dmlray.train.teacher import Teacher
 from dmlray.train.threads import cpu_threads, seeded
 
 Value = TypeVar("Value")
@@ -105,13 +108,25 @@ class _Trial:
         optimizer = build_optimizer(model, task.config.optimizer)
         videos = None if stream else len(self._splits["train"])
         seed = derive_seed(task.seed, "train")
-        self._training = Training(model, optimizer, task.config, seed, device, epoch_videos=videos, peers=peers)
+        self._training = Training(
+            model, optimizer, task.config, seed, device, epoch_videos=videos, teacher=self._teacher(), peers=peers
+        )
         self._checkpoints = task.directory / "checkpoints"
         if peers.is_first:
             write_text(task.directory / "config.json", task.config.model_dump_json(indent=2) + "\n")
         self._log = TrialLog(task.directory / "log.jsonl")
         self._best: Best | None = None
         self._origin = self._resume()
+
+    def _teacher(self) -> Teacher | None:
+        """What there is to distil from; a trial that began with another teacher starts again."""
+        distillation = self._config.loss.distillation
+        if distillation is None:
+            return None
+        teacher = Teacher(distillation, self._schema.classes)
+        digest = checkpoint_digest(Path(distillation.predictions))
+        self._fingerprint = hashlib.sha256(f"{self._fingerprint} {digest}".encode()).hexdigest()
+        return teacher
 
     def run(self, report: Callable[[EpochReport], bool]) -> TrialOutcome:
         for stats in train_epochs(self._training, self._batches("train")):

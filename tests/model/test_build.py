@@ -35,6 +35,25 @@ MISFITS = {
         "encoder.heads",
         "divisor of encoder.hidden = 10, got 4",
     ),
+    "a modality to drop, of one": (
+        FRAME_SCHEMA,
+        {"modalities": ["audio"], "modality_dropout": 0.2},
+        "modality_dropout",
+        "0 with one modality (audio), which is never left out, got 0.2",
+    ),
+    "videos to mix, one by one": (FRAME_SCHEMA, {"mixup": 0.2, "batch_size": 1}, "mixup", "none to mix with, got 0.2"),
+    "a teacher that is not there": (
+        FRAME_SCHEMA,
+        {"loss": {"distillation": {"predictions": "/nowhere/predictions.arrow"}}},
+        "loss.distillation.predictions",
+        "/nowhere/predictions.arrow",
+    ),
+    "a warm-up longer than its cosine": (
+        FRAME_SCHEMA,
+        {"optimizer": {"kind": "adamw", "warmup_examples": 90, "schedule": {"kind": "cosine", "examples": 80}}},
+        "optimizer.warmup_examples",
+        "optimizer.schedule.examples = 80, where the cosine ends, got 90",
+    ),
     "frames of single vectors": (
         VIDEO_SCHEMA,
         {"frames": {"select": "random", "count": 30}},

@@ -2,10 +2,13 @@
 
 import pytest
 import torch
+from torch.nn import functional as F
 from torch.testing import assert_close
 
+from dmlray.model.chain import ChainedHead
 from dmlray.model.gating import ClassGate
 from dmlray.model.head import LateHead, LogisticHead, MixtureHead
+from dmlray.model.hidden import ResidualLayers
 from tests.model.cases import seeded
 
 
@@ -50,3 +53,23 @@ def test_late_logits_are_the_mean_of_each_modality_by_itself():
     vector = vectors()
     expected = (heads[0](vector[:, :4]) + heads[1](vector[:, 4:])) / 2
     assert_close(LateHead([4, 2], heads)(vector), expected)
+
+
+def test_a_chain_tells_each_link_what_the_others_predict():
+    chain = seeded(ChainedHead, 6, 5, 3, 4, 2, 0.0)
+    vector = vectors()
+    first, second, third = chain(vector)
+    assert_close(chain.mixtures[0](vector), first)
+    told = [F.normalize(chain.maps[n](link.sigmoid()).relu(), dim=-1) for n, link in enumerate((first, second))]
+    assert_close(chain.mixtures[1](torch.cat([vector, told[0]], dim=1)), second)
+    assert_close(chain.mixtures[2](torch.cat([vector, *told], dim=1)), third)
+    assert_close(chain.eval()(vector), third)
+
+
+def test_blocks_of_hidden_layers_add_to_what_they_are_given():
+    layers = seeded(ResidualLayers, 6, 8, 2, 0.5).eval()
+    for block in layers.blocks:
+        torch.nn.init.zeros_(block.layers[4].weight)
+        torch.nn.init.zeros_(block.layers[4].bias)
+    widened = layers.widen(vectors())
+    assert_close(layers(vectors()), F.layer_norm(widened, (8,)).relu())

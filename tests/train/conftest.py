@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Callable, Generator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,8 @@ from torch import Tensor, nn
 
 from dmlray.config import TrialConfig
 from dmlray.data.batch import Batch
+from dmlray.model.classifier import ModelOutput
+from dmlray.model.disturb import Mixing
 from dmlray.train.checkpoint import Best, CheckpointState
 from dmlray.train.evaluate import SplitResult, evaluate
 from dmlray.train.loop import Training
@@ -24,12 +26,6 @@ from tests.train.trials import CPU, Ran, make_task, run, write_data
 CLASSES = 7
 
 
-@dataclass
-class Output:
-    logits: Tensor
-    penalty: Tensor
-
-
 class SmallModel(nn.Module):
     """Mean over frames, dropout, a hidden layer."""
 
@@ -37,10 +33,10 @@ class SmallModel(nn.Module):
         super().__init__()
         self.layers = nn.Sequential(nn.Linear(4, 16), nn.ReLU(), nn.Dropout(0.5), nn.Linear(16, CLASSES))
 
-    def forward(self, features: dict[str, Tensor], mask: Tensor) -> Output:
+    def forward(self, features: dict[str, Tensor], mask: Tensor, mixing: Mixing | None = None) -> ModelOutput:
         frames = features["visual"] * mask[..., None]
         logits = self.layers(frames.sum(dim=1) / mask.sum(dim=1, keepdim=True))
-        return Output(logits, 0.01 * logits.square().mean())
+        return ModelOutput(logits, 0.01 * logits.square().mean())
 
 
 class MemoryBatches:

@@ -20,9 +20,15 @@ FEATURES: dict[str, dict[str, Any]] = {
         "optimizer": {"kind": "adam", "learning_rate": 0.1, "schedule": FLAT, "clip_norm": None}
     },
     "moving average": {"optimizer": {"kind": "adam", "learning_rate": 0.1, "ema_decay": 0.9}},
+    "mixup": {"mixup": 0.4},
+    "modality dropout": {"modality_dropout": 0.3},
+    "smooth and weighted labels": {"loss": {"label_smoothing": 0.02, "positive_weight": 2.0}},
+    "chained mixtures": {"head": {"kind": "chained", "link_dim": 4, "gating": "both"}},
+    "hidden layers": {"hidden": {"kind": "residual", "dim": 16, "layers": 2, "dropout": 0.2}, "mixup": 0.2},
 }
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("feature", FEATURES.values(), ids=FEATURES)
 def test_resume_is_exact(data: Path, tmp_path: Path, feature: dict[str, Any]) -> None:
     task = make_task(data, tmp_path / "whole", {**LOGISTIC, **feature})
