@@ -50,7 +50,7 @@ def search_ensemble(
 ) -> EnsembleResult:
     """Select on one part of the validation videos, measure on the other and on test.
 
-    With a ``blender``, the ensemble and the paper's rule are measured on their members' full outputs. The order of candidates
+    With a ``blender``, the ensemble and the paper's rule are measured on members' full outputs. The order of candidates
     is irrelevant. Raises UsageError without candidates or with settings out of range, ConfigError for an unknown
     weight rule, DataError when candidates do not belong together.
     """
