@@ -5,12 +5,16 @@ from collections.abc import Mapping, Sequence
 from dmlray.errors import ConfigError
 
 
-def slots_that_fit(nodes: Sequence[Mapping[str, float]], cpus: float, gpus: float) -> int:
+def slots_that_fit(nodes: Sequence[Mapping[str, float]], cpus: float, gpus: float, workers: int = 1) -> int:
     """Trials of ``cpus`` CPUs and ``gpus`` GPUs that run at once on ``nodes`` (each a mapping of CPU and GPU counts).
 
-    A fraction of a GPU never spans two. Raises ConfigError when no node can hold one trial.
+    A trial's ``workers`` share both evenly and may sit on different nodes; a worker never spans two, nor does a
+    fraction of a GPU span two GPUs. Raises ConfigError when not one trial fits.
     """
-    slots = sum(_on_node(node, cpus, gpus) for node in nodes)
+    fitting = sum(_on_node(node, cpus / workers, gpus / workers) for node in nodes)
+    slots = fitting // workers
+    if slots == 0 and workers > 1:
+        raise ConfigError("--workers-per-trial", workers, f"at most the {fitting} workers of such a trial that fit")
     if slots == 0:
         largest_cpus = max((node.get("CPU", 0.0) for node in nodes), default=0.0)
         largest_gpus = max((node.get("GPU", 0.0) for node in nodes), default=0.0)

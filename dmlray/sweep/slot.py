@@ -23,12 +23,27 @@ _PATIENCE_S = 5.0  # between looks at whether the Ray Train run is still alive
 
 @dataclass(frozen=True)
 class SlotSettings:
-    """What every slot of a sweep has: resources, the function that trains a trial, a folder for Ray's own files."""
+    """What every slot of a sweep has: resources, the function that trains a trial, a folder for Ray's own files.
+
+    Its ``workers`` share the CPUs and GPUs evenly.
+    """
 
     cpus: float
     gpus: float
     runner: Runner
     scratch: Path
+    workers: int = 1
+
+    @property
+    def per_worker(self) -> dict[str, float]:
+        """Ray's resources of one worker."""
+        found = {"CPU": self.cpus / self.workers, "GPU": self.gpus / self.workers}
+        return {name: count for name, count in found.items() if count}
+
+    @property
+    def backend(self) -> str:
+        """What gradients travel by: NCCL needs a whole GPU for each worker; counts and objects go from CPU to CPU."""
+        return "cpu:gloo,cuda:nccl" if self.workers > 1 and self.gpus >= self.workers else "gloo"
 
 
 class Slot(tune.Trainable):
@@ -70,12 +85,13 @@ class Slot(tune.Trainable):
         """Nothing, see `save_checkpoint`."""
 
     def _train(self, settings: SlotSettings) -> None:
-        per_worker = {"CPU": settings.cpus} | ({"GPU": settings.gpus} if settings.gpus else {})
         trainer = TorchTrainer(
             serve_trials,
             train_loop_config={"channel": self._channel, "runner": settings.runner},
-            torch_config=TorchConfig(backend="gloo"),  # one worker has nobody to talk to; NCCL needs a whole GPU
-            scaling_config=ScalingConfig(num_workers=1, use_gpu=settings.gpus > 0, resources_per_worker=per_worker),
+            torch_config=TorchConfig(backend=settings.backend),
+            scaling_config=ScalingConfig(
+                num_workers=settings.workers, use_gpu=settings.gpus > 0, resources_per_worker=settings.per_worker
+            ),
             run_config=RunConfig(
                 name=f"slot-{self.trial_id}",
                 storage_path=str(settings.scratch),

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,10 +15,12 @@ from dmlray.errors import TrainingError
 from dmlray.sweep.slot import SlotSettings
 from dmlray.sweep.tuner import run_trials
 from dmlray.train.channel import Event, TrialEnd
-from dmlray.train.task import EpochReport, TrialOutcome, TrialTask
+from dmlray.train.distributed import Peers
+from dmlray.train.limits import Watch
+from dmlray.train.task import EpochReport, Limits, TrialOutcome, TrialTask
 from dmlray.train.worker import Report
 
-EPOCHS, PRUNED, NAN, KILLED, BROKEN = 3, 1, 2, 3, 4
+EPOCHS, PRUNED, NAN, KILLED, BROKEN, HUNG = 3, 1, 2, 3, 4, 5
 
 
 @dataclass
@@ -35,7 +38,9 @@ class ScriptedDirector:
         if self.given == self.trials:
             return None
         self.given += 1
-        return TrialTask("scripted", self.given - 1, TrialConfig(), self.folder, self.folder, seed=0)
+        limits = Limits(stall_s=1.0, grace_s=2.0) if self.given - 1 == HUNG else Limits()
+        folder = self.folder / str(self.given - 1)
+        return TrialTask("scripted", self.given - 1, TrialConfig(), folder, folder, seed=0, limits=limits)
 
     def on_event(self, event: Event) -> bool:
         if isinstance(event.what, TrialEnd):
@@ -44,17 +49,18 @@ class ScriptedDirector:
         self.epochs.setdefault(event.number, []).append(event.what.epoch)
         return not (event.number == PRUNED and event.what.epoch == 2)
 
-    def on_lost(self, number: int, cause: str) -> None:
+    def on_lost(self, number: int, cause: str, reason: str = "worker_lost") -> None:
         self.lost.append(number)
 
     def wants_to_stop(self) -> bool:
         return False
 
 
-def train(task: TrialTask, report: Report, device: torch.device) -> TrialOutcome:
-    """Reports its epochs; three trials go wrong in their own way at epoch 2. Leaves its process id behind."""
+def train(task: TrialTask, report: Report, device: torch.device, *, peers: Peers, watch: Watch) -> TrialOutcome:
+    """Reports its epochs; four trials go wrong in their own way at epoch 2. Leaves its process id behind."""
     done = int(task.checkpoint) if task.checkpoint else 0
-    with (task.directory / "pids").open("a") as pids:
+    task.directory.mkdir(exist_ok=True)
+    with (task.directory.parent / "pids").open("a") as pids:
         pids.write(f"{os.getpid()}\n")
     for epoch in range(done + 1, EPOCHS + 1):
         if epoch == 2 and task.number == NAN:
@@ -64,6 +70,8 @@ def train(task: TrialTask, report: Report, device: torch.device) -> TrialOutcome
         if epoch == 2 and task.number == KILLED and not (task.directory / "killed").exists():
             (task.directory / "killed").touch()
             os.kill(os.getpid(), signal.SIGKILL)
+        if epoch == 2 and task.number == HUNG:
+            threading.Event().wait()  # deaf to SIGTERM too, were it sent
         if not report(EpochReport(epoch, {"val_gap": 0.1 * epoch}, str(epoch), "")):
             return TrialOutcome("stopped", epoch, 0.0, {})
     return TrialOutcome("complete", EPOCHS, 0.3, {})
@@ -82,7 +90,10 @@ def test_a_warm_slot_trains_trial_after_trial(ray_session: None, tmp_path: Path)
     assert (director.ends[NAN].reason, director.ends[NAN].message) == ("nan", "epoch 2, step 7: the loss is nan")
     assert director.ends[BROKEN].reason == "error"
     assert "RuntimeError: out of luck" in (director.ends[BROKEN].message or "")
-    for number in {0, KILLED, 5, 6, 7}:
+    assert director.epochs[HUNG] == [1]
+    assert director.ends[HUNG].reason == "hang"
+    assert "wait" in (tmp_path / str(HUNG) / "error.txt").read_text(), "it tells where"
+    for number in {0, KILLED, 6, 7}:
         assert director.epochs[number] == [1, 2, 3], "each epoch once, also where the worker was killed"
         assert director.ends[number].outcome is not None
-    assert len(set((tmp_path / "pids").read_text().split())) == 3, "one worker process, and one more after each death"
+    assert len(set((tmp_path / "pids").read_text().split())) == 4, "one worker process, and one more after each death"
