@@ -1,15 +1,18 @@
 """`dmlray search`: run a sweep, or go on with one."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from dmlray.cli.options import DEFAULT_RESULTS, Address, Results, Tracking
 from dmlray.errors import DmlrayError, UsageError
+from dmlray.sweep.names import SamplerName, StoppingName
 
 if TYPE_CHECKING:
-    from dmlray.sweep.settings import SweepConfig, SweepFolder
+    from dmlray.sweep.settings import SweepConfig, SweepFolder, WarmStart
+    from dmlray.sweep.space import Space
+    from dmlray.sweep.warm_start import Observation
 
 
 def register(app: typer.Typer) -> None:
@@ -30,7 +33,17 @@ def search(
     resume: Annotated[str | None, typer.Option(metavar="NAME", help="Go on with a sweep, or extend it.")] = None,
     trials: Annotated[int | None, typer.Option(min=1, help="How many trials in all (default: the space's).")] = None,
     seed: Annotated[int | None, typer.Option(help="The same seed, the same suggestions (default: 0).")] = None,
-    sampler: Annotated[Literal["tpe", "random"] | None, typer.Option(help="What suggests (default: tpe).")] = None,
+    sampler: Annotated[SamplerName | None, typer.Option(help="What suggests (default: tpe).")] = None,
+    grid: Annotated[
+        bool, typer.Option("--grid", help="Train the named configurations and all combinations of choices.")
+    ] = False,
+    stopping: Annotated[StoppingName | None, typer.Option(help="What stops early (default: the space's).")] = None,
+    hours: Annotated[float | None, typer.Option(min=1e-4, help="Begin no trial after so long.")] = None,
+    gpu_hours: Annotated[float | None, typer.Option(min=1e-4, help="Begin no trial after so much training.")] = None,
+    min_gain: Annotated[
+        float | None, typer.Option(min=1e-9, max=0.5, help="End when 10 more trials promise less GAP than this.")
+    ] = None,
+    source: Annotated[str | None, typer.Option("--from", metavar="NAME", help="Learn from another sweep too.")] = None,
     cpus_per_trial: Annotated[
         float | None, typer.Option(min=0.1, help="Also its threads (default: 1 a worker).")
     ] = None,
@@ -75,6 +88,7 @@ def search(
         "trial_seconds": trial_seconds,
         "stall_seconds": stall_seconds,
     }
+    budget = {"hours": hours, "gpu_hours": gpu_hours, "min_gain": min_gain}
     if resume is not None:
         fixed = {
             "--data": data,
@@ -83,13 +97,16 @@ def search(
             "--name": name,
             "--seed": seed,
             "--sampler": sampler,
+            "--grid": grid or None,
+            "--stopping": stopping,
+            "--from": source,
             "--set": overrides,
             "--storage": storage,
         }
         if given := [option for option, value in fixed.items() if value is not None and value != []]:
             raise UsageError(f"{given[0]} was settled when sweep {resume} began; leave it out with --resume")
         folder = SweepFolder(results, resume)
-        config = resumed(load_settings(folder), trials, resources, tracking_uri)
+        config = resumed(load_settings(folder), trials, resources, tracking_uri, budget)
         _run(folder, config, address, retry_failed)
         return
     if retry_failed:
@@ -101,13 +118,35 @@ def search(
     from dmlray.sweep.space import load_space
     from dmlray.tracking import default_uri
 
-    loaded = load_space(space, [_override(text) for text in overrides or ()])
-    config = new_config(
-        name, data, loaded, trials, seed or 0, sampler or "tpe", resources, tracking_uri or default_uri(results), stream
-    )
-    folder = create_sweep(results, config, loaded, storage)
+    if grid and sampler not in (None, "grid"):
+        raise UsageError(f"--grid leaves nothing to --sampler {sampler}: give one of them")
+    sampler = "grid" if grid else sampler
+    changes = [_override(text) for text in overrides or ()] + ([("stopping.rule", stopping)] if stopping else [])
+    loaded = load_space(space, changes)
+    uri = tracking_uri or default_uri(results)
+    note, prior = _learn(SweepFolder(results, source), loaded) if source else (None, [])
+    config = new_config(name, data, loaded, trials, seed or 0, sampler or "tpe", resources, uri, stream, budget)
+    folder = create_sweep(results, config.model_copy(update={"warm_start": note}), loaded, storage, prior)
     with discarded_unless_started(folder):
         _run(folder, config, address)
+
+
+def _learn(folder: "SweepFolder", space: "Space") -> "tuple[WarmStart, list[Observation]]":
+    from contextlib import closing
+
+    from dmlray.sweep.settings import load_settings
+    from dmlray.sweep.study import Study
+    from dmlray.sweep.warm_start import warm_start
+
+    name = load_settings(folder).name
+    with closing(Study.open(folder.study, read_only=True)) as study:
+        note, prior = warm_start(space, name, study.trials())
+    typer.echo(f"from {name}: {len(prior)} trials to learn from, {len(note.left_out)} left out", err=True)
+    for number, reason in note.left_out.items():
+        typer.echo(f"  trial {number} left out: {reason}", err=True)
+    if note.unused:
+        typer.echo(f"  parameters that this space does not have: {', '.join(note.unused)}", err=True)
+    return note, prior
 
 
 def _override(text: str) -> tuple[str, str]:
@@ -128,6 +167,7 @@ def _run(folder: "SweepFolder", config: "SweepConfig", address: str | None, retr
     from dmlray.sweep.director import Change
     from dmlray.sweep.mirror import SweepMirror
     from dmlray.sweep.session import run_sweep
+    from dmlray.sweep.settings import end_of, load_settings, wanted
     from dmlray.sweep.study import Study
     from dmlray.sweep.summary import Summary, summarize
 
@@ -135,7 +175,7 @@ def _run(folder: "SweepFolder", config: "SweepConfig", address: str | None, retr
         trials = {trial.number: trial for trial in study.trials()}
 
     def summary() -> Summary:
-        return summarize(list(trials.values()), config.trials)
+        return summarize(list(trials.values()), wanted(config, list(trials.values())))
 
     def on_change(change: Change) -> None:
         trials[change.trial.number] = change.trial
@@ -147,7 +187,9 @@ def _run(folder: "SweepFolder", config: "SweepConfig", address: str | None, retr
         if not summary().is_over or retry_failed:
             progress.say(f"sweep {config.name}: {config.trials} trials in {folder.path}; starting Ray")
             run_sweep(folder, config, [on_change], progress.say, ray_cluster(address), retry_failed)
-    console.print(summary_line(summary()), soft_wrap=True)
+            config = load_settings(folder)
+            mirror.settle(config)
+    console.print(f"ended by {end_of(config, list(trials.values()))}: {summary_line(summary())}", soft_wrap=True)
     if summary().best is None:
         first = next(trial for trial in trials.values() if trial.reason)
         raise DmlrayError(f"no trial succeeded; trial {first.number} ended as {first.reason}: {first.message}")

@@ -46,19 +46,20 @@ def status(name: Name, as_json: Json = False, results: Results = DEFAULT_RESULTS
     Example: dmlray status first
     """
     from dmlray.cli.progress import summary_line
-    from dmlray.sweep.settings import SweepFolder
+    from dmlray.sweep.settings import SweepFolder, end_of, wanted
     from dmlray.sweep.summary import summarize
 
     folder = SweepFolder(results, name)
     config, trials, is_driven = _read(folder)
-    summary = summarize(trials, config.trials)
+    summary, ended_by = summarize(trials, wanted(config, trials)), end_of(config, trials)
     state = "finished" if summary.is_over else "running" if is_driven else "interrupted"
     if as_json:
         counts = {key: getattr(summary, key) for key in ("wanted", "complete", "pruned", "failed", "running")}
         rows = [_row(trial) for trial in trials]
-        answer({"version": 1, "sweep": name, "state": state, **counts, "left_s": summary.left_s, "trials": rows})
+        head = {"version": 1, "sweep": name, "state": state, "ended_by": ended_by}
+        answer({**head, **counts, "left_s": summary.left_s, "trials": rows})
         return
-    print(f"{name}: {state}; {summary_line(summary)}")
+    print(f"{name}: {state}{f' by {ended_by}' if summary.is_over else ''}; {summary_line(summary)}")
     for trial in trials:
         if trial.reason:
             print(f"  trial {trial.number} failed, {trial.reason}: {trial.message}")
@@ -118,17 +119,18 @@ def _read(folder: "SweepFolder") -> "tuple[SweepConfig, list[TrialRecord], bool]
 
 
 def _row(trial: "TrialRecord") -> dict[str, Any]:
-    from dmlray.sweep.runs import describe
+    from dmlray.sweep.runs import label
     from dmlray.sweep.summary import duration_s
 
     return {
         "trial": trial.number,
+        "name": trial.name,
         "state": trial.state.value,
         "val_gap": trial.best_so_far,
         "test_gap": trial.metrics.get("test_gap"),
         "epochs": trial.curve[-1][0] if trial.curve else 0,
         "train_s": duration_s(trial) or 0.0,
-        "model": describe(trial.config),
+        "model": label(trial),
         "params": trial.params,
         "reason": trial.reason,
     }

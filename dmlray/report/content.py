@@ -14,7 +14,7 @@ from dmlray.ensemble.report import MEMBERS_FILE, EnsembleReport
 from dmlray.errors import DmlrayError
 from dmlray.report.parameters import Parameter, searched_parameters
 from dmlray.sweep.records import TrialRecord, TrialState
-from dmlray.sweep.settings import SweepConfig, SweepFolder, load_settings
+from dmlray.sweep.settings import SweepConfig, SweepFolder, load_settings, wanted
 from dmlray.sweep.space import Space, load_space
 from dmlray.sweep.stopping import StoppingConfig
 from dmlray.sweep.study import Study
@@ -41,7 +41,7 @@ class Content:
     @property
     def summary(self) -> Summary:
         """Counts by state, and the best trial."""
-        return summarize(self.trials, self.config.trials)
+        return summarize(self.trials, wanted(self.config, self.trials))
 
     @property
     def valued(self) -> list[TrialRecord]:
@@ -63,7 +63,7 @@ def read_content(folder: SweepFolder) -> Content:
     config, problems = load_settings(folder), list[str]()
     with closing(Study.open(folder.study, read_only=True)) as study:
         trials, importances = study.trials(), study.importances()
-        over = summarize(trials, config.trials).is_over
+        over = summarize(trials, wanted(config, trials)).is_over
         state = "finished" if over else "running" if study.is_driven() else "interrupted"
     space = _space(folder.space, problems)
     return Content(

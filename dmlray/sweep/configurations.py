@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from itertools import combinations
 from typing import Any
 
 from pydantic import BaseModel
@@ -40,7 +41,11 @@ def parse_configurations(written: Located, space: Located) -> tuple[NamedConfigu
     """
     root, shared = parse_tree(space), _fixed_part(space)
     rows = written.mapping("a mapping of names, each with the keys of a trial")
-    return tuple(_parse(name, row, shared, root) for name, row in rows.items())
+    found = tuple(_parse(name, row, shared, root) for name, row in rows.items())
+    for first, second in combinations(found, 2):
+        if TrialConfig.model_validate(first.config) == TrialConfig.model_validate(second.config):
+            raise ConfigError(second.field, second.name, f"another configuration than {first.name}, which it equals")
+    return found
 
 
 def check_configurations(configurations: tuple[NamedConfiguration, ...], check: Callable[[TrialConfig], None]) -> None:

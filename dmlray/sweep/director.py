@@ -11,10 +11,10 @@ from dmlray.errors import DmlrayError, LeaseLostError, StorageError, Unavailable
 from dmlray.failpoints import reach
 from dmlray.seeding import derive_seed
 from dmlray.sweep.asking import SpaceExhaustedError
-from dmlray.sweep.budgets import GPU_S, SWEEP_S, ending, seconds_run
+from dmlray.sweep.budgets import GPU_S, SWEEP_S, seconds_run
 from dmlray.sweep.records import TrialRecord
 from dmlray.sweep.retries import Reason, known_reason
-from dmlray.sweep.settings import SweepConfig, SweepFolder
+from dmlray.sweep.settings import SweepConfig, SweepFolder, end_of
 from dmlray.sweep.space import Space
 from dmlray.sweep.stopping import should_stop
 from dmlray.sweep.study import Study
@@ -128,7 +128,7 @@ class StudyDirector:
 
     def _ask(self) -> TrialRecord | None:
         """A new trial; None where the budget or the space has no more."""
-        if self.exhausted or ending(self._sweep.trials, self._sweep.budget, self._study.trials()):
+        if self.exhausted or end_of(self._sweep, self._study.trials()):
             return None
         reach("before-ask")
         try:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 from dmlray.sweep.records import TrialRecord
 from dmlray.sweep.runs import sweep_run, trial_run
-from dmlray.sweep.settings import SweepConfig
+from dmlray.sweep.settings import SweepConfig, wanted
 from dmlray.sweep.summary import summarize
 from dmlray.tracking import BackgroundTracker
 
@@ -28,6 +28,11 @@ class SweepMirror:
         if warning:
             self._warn(warning)
 
+    def settle(self, config: SweepConfig) -> None:
+        """Send the parent as the sweep's final settings have it: its budget may have ended it."""
+        self._config = config
+        self._send([])
+
     def update(self, trial: TrialRecord) -> None:
         """Send one changed trial."""
         self._trials[trial.number] = trial
@@ -37,5 +42,5 @@ class SweepMirror:
         every = list(self._trials.values())
         if not every:
             return  # a sweep that never begins leaves no run
-        parent = sweep_run(self._config, every, summarize(every, self._config.trials).is_over)
+        parent = sweep_run(self._config, every, summarize(every, wanted(self._config, every)).is_over)
         self._tracker.submit([parent, *(trial_run(self._config, trial) for trial in changed)])

@@ -5,9 +5,10 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import cached_property
 from typing import Any
 
-ASKED = "asked"  # the attribute that a trial begins with: its config and params
+ASKED = "asked"  # the attribute that a trial begins with: its config, its params and, if it has one, its name
 _EPOCH = "epoch:"
 
 
@@ -45,8 +46,9 @@ class TrialRecord:
     retries: dict[str, int] = field(default_factory=dict)  # reason -> failures that were forgiven
     started: datetime | None = None
     finished: datetime | None = None
+    name: str | None = None  # of the space's named configuration, if it is one
 
-    @property
+    @cached_property
     def history(self) -> tuple[tuple[int, float], ...]:
         """(finished epochs, val_gap), as stopping rules read it."""
         return tuple((epoch, metrics.get("val_gap", math.nan)) for epoch, metrics in self.curve)
@@ -61,7 +63,7 @@ class TrialRecord:
         """SHA-256 of the newest checkpoint."""
         return self.checkpoints[-1][1] if self.checkpoints else None
 
-    @property
+    @cached_property
     def best_so_far(self) -> float | None:
         """The best finite val_gap reported; None before the first."""
         return max((value for _, value in self.history if math.isfinite(value)), default=None)
@@ -94,12 +96,13 @@ def record_of(
         retries=attributes.get("retries", {}),
         started=started,
         finished=finished,
+        name=asked.get("name"),
     )
 
 
 def attributes_of(record: TrialRecord) -> dict[str, object]:
     """The attributes that ``record_of`` makes the same record of."""
-    attributes: dict[str, object] = {ASKED: {"config": record.config, "params": record.params}}
+    attributes: dict[str, object] = {ASKED: asked_for(record.config, record.params, record.name)}
     if record.attempts:
         attributes["attempts"] = record.attempts
     if record.retries:
@@ -112,6 +115,11 @@ def attributes_of(record: TrialRecord) -> dict[str, object]:
     if record.reason is not None:
         attributes["failure"] = {"reason": record.reason, "message": record.message}
     return attributes
+
+
+def asked_for(config: Mapping[str, Any], params: Mapping[str, object], name: str | None) -> dict[str, object]:
+    """The attribute ASKED."""
+    return {"config": config, "params": params, **({} if name is None else {"name": name})}
 
 
 def with_epoch(

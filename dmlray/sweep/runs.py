@@ -56,7 +56,7 @@ def trial_run(config: SweepConfig, trial: TrialRecord) -> RunRecord:
         curve.append((curve[-1][0], final))
     return RunRecord(
         key=f"{config.name}/{trial.number}",
-        name=f"#{trial.number} {describe(trial.config)}",
+        name=f"#{trial.number} {label(trial)}",
         parent_key=sweep_key(config.name),
         status=_STATUS[trial.state],
         tags={
@@ -82,6 +82,11 @@ def describe(config: dict[str, object]) -> str:
     words.append(str(pooling.get("kind")))
     words.append(f"{fusion['kind']}{fusion.get('dim', '')}")
     return " ".join(words)
+
+
+def label(trial: TrialRecord) -> str:
+    """What people know a trial by: the name that its configuration has in the space, or what it is."""
+    return trial.name or describe(trial.config)
 
 
 def flatten(config: dict[str, object], prefix: str = "") -> dict[str, str]:

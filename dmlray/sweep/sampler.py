@@ -2,7 +2,7 @@
 
 import builtins
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import optuna
@@ -10,6 +10,7 @@ from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial
 
+from dmlray.sweep.configurations import NamedConfiguration
 from dmlray.sweep.grid import grid_points, grid_size
 from dmlray.sweep.names import SamplerName
 from dmlray.sweep.ranges import Scalar
@@ -25,11 +26,15 @@ optuna.logging.set_verbosity(optuna.logging.ERROR)  # it announces every study, 
 
 @dataclass(frozen=True)
 class Proposal:
-    """A suggested configuration and, by parameter name, what was chosen from which distribution."""
+    """A suggested configuration and, by parameter name, what was chosen from which distribution.
+
+    ``name`` is that of the space's named configuration, if it is one.
+    """
 
     config: dict[str, Any]
     params: dict[str, Any]
     distributions: dict[str, BaseDistribution]
+    name: str | None = None
 
 
 def propose(
@@ -48,9 +53,11 @@ def suggestions(
 ) -> Iterator[Proposal]:
     """What trial ``number`` may be, the best first, until one was not tried before.
 
-    Some tries of the sampler itself, then some at random, then every point of a small enough grid; of the sampler
+    The first trials are the space's named configurations. After them some tries of the sampler itself, then some at random, then every point of a small enough grid; of the sampler
     ``grid`` the points whose parameters no trial has had. Where this ends, the space holds nothing new.
     """
+    if number < len(space.configurations):
+        yield configured(space, space.configurations[number])
     size = grid_size(space)
     if sampler != "grid":
         for attempt in range(OWN_TRIES):
@@ -68,6 +75,12 @@ def suggestions(
 def planned(space: Space, point: Mapping[str, Scalar]) -> Proposal:
     """The proposal whose parameters are ``point``."""
     return _ask(space, Planned(point), 0, ())
+
+
+def configured(space: Space, configuration: NamedConfiguration) -> Proposal:
+    """The proposal of a named configuration, with parameters where it is a point of the space."""
+    point = planned(space, configuration.params) if configuration.params else Proposal({}, {}, {})
+    return replace(point, config=configuration.config, name=configuration.name)
 
 
 def _ask(space: Space, sampler: BaseSampler, number: int, past: Sequence[FrozenTrial]) -> Proposal:

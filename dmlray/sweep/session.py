@@ -2,7 +2,7 @@
 
 import shutil
 import signal
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
 from functools import partial
 from pathlib import Path
@@ -14,22 +14,29 @@ from dmlray.atomic import write_text
 from dmlray.cluster import node_resources
 from dmlray.errors import InterruptedSweepError, LeaseLostError, SweepExistsError, UnavailableError
 from dmlray.model.build import check_buildable
+from dmlray.sweep.budgets import Budget
+from dmlray.sweep.configurations import check_configurations
 from dmlray.sweep.database import delete_study
 from dmlray.sweep.director import Change, Listener, StudyDirector
+from dmlray.sweep.grid import grid_size
 from dmlray.sweep.inputs import Inputs, check_inputs, open_inputs
 from dmlray.sweep.names import SamplerName
 from dmlray.sweep.placement import slots_that_fit
+from dmlray.sweep.samplers import check_sampler
 from dmlray.sweep.settings import (
     STUDY_FILE,
     STUDY_POINTER,
     Resources,
     SweepConfig,
     SweepFolder,
+    check_budget,
     check_name,
+    given,
     save_settings,
 )
 from dmlray.sweep.space import Space, load_space
 from dmlray.sweep.study import Study
+from dmlray.sweep.warm_start import Observation
 from dmlray.train.trial import run_trial
 
 if TYPE_CHECKING:
@@ -48,25 +55,51 @@ def new_config(
     resources: Mapping[str, float | None],
     tracking_uri: str,
     stream: str | None = None,
+    budget: Mapping[str, float | None] | None = None,
 ) -> SweepConfig:
-    """Resolve what a new sweep was asked for; ``trials`` None takes the space's number. Opens the data to pin it."""
+    """Resolve what a new sweep was asked for; ``trials`` None takes the space's number. Opens the data to pin it.
+
+    A grid's trials are by default the named configurations and all its points. Raises ConfigError for what cannot be,
+    a named configuration that does not fit the data among it.
+    """
+    check_sampler(sampler, space)
     if stream is not None and "://" not in stream:
         stream = str(Path(stream).absolute())
-    return SweepConfig(
+    inputs = open_inputs(data, stream)
+    check_configurations(space.configurations, partial(check_buildable, schema=inputs.schema))
+    config = SweepConfig(
         name=check_name(name),
         data=data.absolute(),
         stream=stream,
-        fingerprints=open_inputs(data, stream).fingerprints,
-        trials=trials or space.trials or DEFAULT_TRIALS,
+        fingerprints=inputs.fingerprints,
+        trials=trials or _default_trials(space, sampler),
         seed=seed,
         sampler=sampler,
-        resources=Resources.model_validate({key: value for key, value in resources.items() if value is not None}),
+        budget=Budget.model_validate(given(budget or {})),
+        resources=Resources.model_validate(given(resources)),
         tracking_uri=tracking_uri,
     )
+    check_budget(config)
+    return config
 
 
-def create_sweep(results: Path, config: SweepConfig, space: Space, storage: str | None = None) -> SweepFolder:
+def _default_trials(space: Space, sampler: SamplerName) -> int:
+    named = len(space.configurations)
+    if sampler != "grid":
+        return space.trials or max(DEFAULT_TRIALS, named)
+    return named if named and not space.dimensions else named + (grid_size(space) or 0)
+
+
+def create_sweep(
+    results: Path,
+    config: SweepConfig,
+    space: Space,
+    storage: str | None = None,
+    prior: Sequence[Observation] = (),
+) -> SweepFolder:
     """Lay down a new sweep's folder: settings, its space with overrides applied, an empty study (in ``storage``).
+
+    ``prior`` is what the sampler knows already.
 
     Raises SweepExistsError when the name is taken; then, and on any error, nothing is left behind.
     """
@@ -79,7 +112,7 @@ def create_sweep(results: Path, config: SweepConfig, space: Space, storage: str 
     try:
         write_text(folder.space, yaml.safe_dump(dict(space.document), sort_keys=False))
         path = folder.path / (STUDY_FILE if storage is None else STUDY_POINTER)
-        Study.create(path, config.name, config.seed, config.sampler, storage).close()
+        Study.create(path, config.name, config.seed, config.sampler, storage, prior).close()
         save_settings(folder, config)  # last: a folder with sweep.yaml is a whole sweep
     except BaseException:
         shutil.rmtree(folder.path)
@@ -134,6 +167,8 @@ def run_sweep(
                 listener(Change("retried", trial, "as --retry-failed asks"))
         with _signals_stop(director, say):
             _run_in_slots(director, folder, config, inputs)
+        if director.exhausted and director.error is None:
+            save_settings(folder, config.model_copy(update={"exhausted": True}))
     _raise_cause(director, folder)
 
 

@@ -1,7 +1,7 @@
 """What a sweep was asked for: `results/<sweep>/sweep.yaml`, enough to resume it with nothing but its name."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -11,6 +11,9 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, String
 from dmlray.atomic import write_text
 from dmlray.config import Config
 from dmlray.errors import ConfigError, MissingInputError, StorageError
+from dmlray.sweep.budgets import Budget, asked, ending
+from dmlray.sweep.names import SamplerName
+from dmlray.sweep.records import TrialRecord
 from dmlray.sweep.retries import RetryConfig
 
 _NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
@@ -29,6 +32,15 @@ class Resources(Config):
     concurrency: PositiveInt | None = None
     trial_seconds: PositiveFloat | None = None
     stall_seconds: PositiveFloat | None = 1800.0
+
+
+class WarmStart(Config):
+    """What was taken from ``sweep``: trials by number, those left out with the reason, parameters that went unused."""
+
+    sweep: str
+    trials: tuple[int, ...]
+    left_out: dict[int, str]
+    unused: tuple[str, ...]
 
 
 class SweepConfig(Config):
@@ -97,22 +109,52 @@ def load_settings(folder: SweepFolder) -> SweepConfig:
 
 
 def resumed(
-    config: SweepConfig, trials: int | None, resources: Mapping[str, float | None], tracking_uri: str | None
+    config: SweepConfig,
+    trials: int | None,
+    resources: Mapping[str, float | None],
+    tracking_uri: str | None,
+    budget: Mapping[str, float | None] | None = None,
 ) -> SweepConfig:
-    """The settings a sweep goes on with: more trials, other resources or another store where they are given.
+    """The settings a sweep goes on with: more trials, other resources, budgets or another store where they are given.
 
     Raises ConfigError for fewer trials than the sweep has been asked for already.
     """
     if trials is not None and trials < config.trials:
         raise ConfigError("--trials", trials, f"at least the {config.trials} that sweep {config.name} began with")
-    changed = {name: value for name, value in resources.items() if value is not None}
+    changed = given(resources)
     kept = config.resources.model_dump(exclude={"cpus_per_trial"} if "workers_per_trial" in changed else None)
     update = {
         "trials": trials or config.trials,
         "resources": Resources.model_validate(kept | changed),
+        "budget": config.budget.model_copy(update=given(budget or {})),
         "tracking_uri": tracking_uri or config.tracking_uri,
     }
-    return config.model_copy(update=update)
+    going_on = config.model_copy(update=update)
+    check_budget(going_on)
+    return going_on
+
+
+def check_budget(config: SweepConfig) -> None:
+    """Raise ConfigError for a budget of GPU-hours that nothing would ever spend."""
+    if config.budget.gpu_hours is not None and not config.resources.gpus_per_trial:
+        raise ConfigError("--gpu-hours", config.budget.gpu_hours, "given with --gpus-per-trial above 0")
+
+
+def given(options: Mapping[str, float | None]) -> dict[str, float]:
+    """Those of the command line's options that were set."""
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def wanted(config: SweepConfig, trials: Sequence[TrialRecord]) -> int:
+    """How many trials the sweep wants in all: those it was asked for, or where it is at its end those that it has."""
+    return config.trials if end_of(config, trials) is None else asked(trials)
+
+
+def end_of(config: SweepConfig, trials: Sequence[TrialRecord]) -> str | None:
+    """What keeps the sweep from asking for another trial, for people to read; None while nothing does."""
+    if config.exhausted:
+        return f"its space: every configuration was tried ({asked(trials)} trials)"
+    return ending(config.trials, config.budget, trials)
 
 
 def check_name(name: str, option: str = "--name") -> str:

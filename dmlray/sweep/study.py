@@ -18,7 +18,7 @@ from dmlray.failpoints import reach
 from dmlray.sweep.asking import Candidate, Check, fingerprint, next_candidate
 from dmlray.sweep.frozen import FrozenTrials, importances_of
 from dmlray.sweep.names import SamplerName
-from dmlray.sweep.records import ASKED, TrialRecord, TrialState, epoch_attribute, json_numbers, with_epoch
+from dmlray.sweep.records import ASKED, TrialRecord, TrialState, asked_for, epoch_attribute, json_numbers, with_epoch
 from dmlray.sweep.sampler import suggestions
 from dmlray.sweep.space import Space
 from dmlray.sweep.store import Store
@@ -65,7 +65,8 @@ class Study:
     ) -> "Study":
         """Make a new study, whole or not at all: in the file ``path``, or in ``storage``, which ``path`` then names.
 
-        ``prior`` is what the sampler knows from elsewhere; it never counts as trials. Raises SweepExistsError if there is one already.
+        ``prior`` is what the sampler knows from elsewhere; it never counts as trials.
+        Raises SweepExistsError if there is one already.
         """
         if sampler not in get_args(SamplerName):
             raise ConfigError("sampler", sampler, f"one of {', '.join(get_args(SamplerName))}")
@@ -250,8 +251,8 @@ class Study:
 
     def _add(self, candidate: Candidate) -> TrialRecord:
         number = len(self._rows)
-        asked = {"config": candidate.config, "params": candidate.proposal.params}
-        attributes: dict[str, object] = {ASKED: asked}
+        name, params = candidate.proposal.name, candidate.proposal.params
+        attributes: dict[str, object] = {ASKED: asked_for(candidate.config, params, name)}
         state = TrialState.waiting
         if candidate.refusal is not None:
             attributes["failure"] = {"reason": "bad_config", "message": candidate.refusal}

@@ -8,22 +8,13 @@ from typing import Any
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState as Stored
 
-from dmlray.config import Config
 from dmlray.sweep.configurations import label_of, value_in
 from dmlray.sweep.ranges import Range, Scalar
 from dmlray.sweep.records import TrialRecord, TrialState
 from dmlray.sweep.sampler import planned
+from dmlray.sweep.settings import WarmStart
 from dmlray.sweep.space import Space
 from dmlray.sweep.tree import leaves
-
-
-class WarmStart(Config):
-    """What was taken from ``sweep``: trials by number, those left out with the reason, parameters that went unused."""
-
-    sweep: str
-    trials: tuple[int, ...]
-    left_out: dict[int, str]
-    unused: tuple[str, ...]
 
 
 @dataclass(frozen=True)

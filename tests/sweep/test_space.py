@@ -135,7 +135,7 @@ REFUSED = [
     ("space:", "spaec:", "space.yaml:4: spaec must be one of", "did you mean space?"),
     ("trials: 8", "trials: 0", "space.yaml:2: trials must be greater than 0", "0"),
     ("trials: 8", "trials: 2026-01-01", "space.yaml:2: trials must be a valid integer", "2026-01-01"),
-    ("rule: asha", "rule: luck", "space.yaml:3: stopping.rule must be 'none' or 'asha'", "luck"),
+    ("rule: asha", "rule: luck", "space.yaml:3: stopping.rule must be 'none', 'asha', 'hyperband' or 'median'", "luck"),
     ("eta: 2", "etaa: 2", "space.yaml:3: stopping.etaa must be one of", "did you mean eta?"),
 ]  # fmt: skip
 
