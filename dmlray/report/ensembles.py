@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from dmlray.ensemble.report import EnsembleReport, Figures
 from dmlray.report.blocks import Block, Figure, Section, Table, Text
 from dmlray.report.content import Content
-from dmlray.report.plot import BLUE, GREY, ORANGE, SMALL, legend_above, whole_numbers
+from dmlray.report.plot import BLUE, GREY, ORANGE, SMALL, draw, legend_above, whole_numbers
 
 
 def ensembles_section(content: Content) -> Section:
@@ -20,6 +20,12 @@ def ensembles_section(content: Content) -> Section:
         command = f"dmlray ensemble {content.config.name} --top 5"
         blocks.append(Text(f"No ensemble has been chosen from this sweep yet: {command}"))
     return Section("Ensembles", blocks)
+
+
+def ensemble_pictures(report: EnsembleReport) -> dict[str, bytes]:
+    """The pictures of an ensemble as SVG, by file name."""
+    pictures = (block for block in _ensemble(report) if isinstance(block, Figure))
+    return {f"{picture.title.lower()}.svg": draw(picture.paint, picture.size) for picture in pictures}
 
 
 def _ensemble(report: EnsembleReport) -> Iterator[Block]:
@@ -147,13 +153,22 @@ def _disagreement(report: EnsembleReport) -> Figure:
     )
 
     def paint(axes: Axes) -> None:
-        axes.imshow(shares, cmap="Blues", vmin=0)
-        axes.set_xticks(range(len(names)), names)
-        axes.set_yticks(range(len(names)), names)
+        places = [place + 0.5 for place in range(len(names))]
+        axes.pcolormesh(shares, cmap="Blues", vmin=0)
+        axes.invert_yaxis()
+        axes.set_xticks(places, names)
+        axes.set_yticks(places, names)
         axes.grid(visible=False)
         for row, column in np.ndindex(*shares.shape):
             dark = shares[row, column] > shares.max() / 2
-            axes.text(column, row, f"{shares[row, column]:.0%}", ha="center", va="center", color="w" if dark else "k")
+            axes.text(
+                column + 0.5,
+                row + 0.5,
+                f"{shares[row, column]:.0%}",
+                ha="center",
+                va="center",
+                color="w" if dark else "k",
+            )
         axes.set_xlabel("trial")
         axes.set_ylabel("trial")
 
