@@ -352,6 +352,7 @@ class TrialConfig(Config):
     hidden: Hidden = NoHidden()
     head: Head = LogisticHead()
     loss: LossConfig = LossConfig()
+    average_last: PositiveInt = 1  # checkpoints whose mean stands for the last epoch, where it is better; 1: none
     mixup: Annotated[float, Field(ge=0.0)] = 0.0  # of pooled vectors, by shares from Beta(mixup, mixup); 0: none
     modality_dropout: Dropout = 0.0  # how often training blanks a modality of a video, never all of them
     optimizer: Optimizer = AdamConfig()

@@ -43,6 +43,8 @@ def check_training(config: TrialConfig, modalities: Sequence[str]) -> None:
         raise ConfigError("modality_dropout", config.modality_dropout, expected)
     if config.mixup and min(config.batch_size, config.micro_batch or config.batch_size) == 1:
         raise ConfigError("mixup", config.mixup, "0 where videos come one by one: there is none to mix with")
+    if config.average_last > config.epochs:
+        raise ConfigError("average_last", config.average_last, f"at most epochs = {config.epochs}")
     distillation = config.loss.distillation
     if distillation is not None and not Path(distillation.predictions).is_file():
         raise ConfigError("loss.distillation.predictions", distillation.predictions, "a file, as this path is none")

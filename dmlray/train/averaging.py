@@ -1,6 +1,6 @@
 """Averages of a trial's parameters, which often predict better than the parameters themselves."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -42,9 +42,14 @@ class MovingAverage:
             torch._foreach_lerp_(list(averages), list(parameters), share)
 
 
-def mean_of(states: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
-    """The mean of each tensor over state dicts of one trial: Izmailov et al. (2018, arXiv:1803.05407).
+def mean_of(states: Iterable[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """The mean of each tensor over state dicts of one trial, of which only one is needed at a time.
 
-    Averages of separately trained networks predict nothing: arXiv:2301.10092.
+    Izmailov et al. (2018, arXiv:1803.05407). Averages of separately trained networks predict nothing: arXiv:2301.10092.
     """
-    return {name: torch.stack([state[name] for state in states]).mean(dim=0) for name in states[0]}
+    mean: dict[str, Tensor] = {}
+    for count, state in enumerate(states, start=1):
+        for name, tensor in state.items():
+            own = tensor.detach().cpu()
+            mean[name] = mean[name].lerp(own, 1 / count) if name in mean else own.clone()
+    return mean

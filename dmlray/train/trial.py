@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -19,6 +20,7 @@ from dmlray.errors import ConfigError, DataError, MissingInputError, StorageErro
 from dmlray.failpoints import reach
 from dmlray.model.build import build_model
 from dmlray.seeding import derive_seed
+from dmlray.train.averaging import mean_of
 from dmlray.train.checkpoint import (
     Best,
     checkpoint_digest,
@@ -40,6 +42,8 @@ from dmlray.train.teacher import Teacher
 from dmlray.train.threads import cpu_threads, seeded
 
 Value = TypeVar("Value")
+
+State = dict[str, torch.Tensor]
 
 PREDICTIONS = {"validation": "predictions.arrow", "test": "test_predictions.arrow"}  # a split's file
 
@@ -77,8 +81,9 @@ def run_trial(
 
     With ``peers`` every worker makes this call; the first one alone reports and writes. ``watch`` hears of every batch.
 
-    ``task.directory`` then holds config.json, log.jsonl, checkpoints/ (the newest 2 and the best), predictions.arrow
-    (validation, best epoch) and, once complete and where there is a test split, test_predictions.arrow.
+    ``task.directory`` then holds config.json, log.jsonl, checkpoints/ (the newest 2, or those to be averaged, and the
+    best), predictions.arrow (validation, best epoch) and, once complete and where there is a test split,
+    test_predictions.arrow.
 
     On a CPU all of it (but for timings) depends on the task and its data only, not on what else ran in the process or
     how often the trial was cut off. Raises TrainingError, whose ``reason`` names the kind of failure.
@@ -142,29 +147,64 @@ class _Trial:
 
     def _finish_epoch(self, stats: EpochStats) -> EpochReport | None:
         """Evaluate and keep; the first worker has something to report."""
-        result = self._evaluate("validation", stats.epoch)
-        metrics = result.named("val") | {"train_loss": stats.loss}
+        result, average, compared = self._best_of_last(stats.epoch, self._evaluate("validation", stats.epoch))
+        metrics = result.named("val") | {"train_loss": stats.loss} | compared
         previous, gap = self._best, metrics["val_gap"]
         if previous is None or gap > previous.value:
             self._best = Best(epoch=stats.epoch, value=gap, metrics=metrics)
         if not self._peers.is_first:
             return None
         best = self._known_best()
-        name, digest = checkpoint_name(stats.epoch), self._save(best)
+        name, digest = checkpoint_name(stats.epoch), self._save(best, average)
         reach("checkpoint-saved", epoch=stats.epoch)
         if best.epoch == stats.epoch:
             self._keep_predictions("validation", result, digest)
         # The checkpoint before this one keeps its best too, so that a trial can go on from either.
-        prune_checkpoints(self._checkpoints, {stats.epoch - 1, stats.epoch, best.epoch, (previous or best).epoch})
+        newest = range(stats.epoch + 1 - max(2, self._config.average_last), stats.epoch + 1)
+        prune_checkpoints(self._checkpoints, {*newest, best.epoch, (previous or best).epoch})
         report = EpochReport(stats.epoch, metrics | stats.metrics(), name, digest)
         self._note_memory(stats)
         self._log.append(epoch=stats.epoch, metrics=report.metrics, checkpoint=name, digest=digest)
         reach("epoch-logged", epoch=stats.epoch)
         return report
 
-    def _save(self, best: Best) -> str:
+    def _best_of_last(self, epoch: int, own: SplitResult) -> tuple[SplitResult, State | None, dict[str, float]]:
+        """After the last epoch, the better one of its model and of the mean of the last checkpoints' models.
+
+        Gives its result, its parameters where it is the mean, and how both did.
+        """
+        if epoch < self._config.epochs or self._config.average_last == 1:
+            return own, None, {}
+        mean = self._agree(self._mean_of_last(epoch) if self._peers.is_first else None)
+        if mean is None:
+            return own, None, {}
+        model = self._training.predicting
+        before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+        model.load_state_dict(mean)
+        averaged = self._evaluate("validation", epoch)
+        model.load_state_dict(before)
+        compared = {"val_gap_last": own.metrics["gap"], "val_gap_averaged": averaged.metrics["gap"]}
+        if averaged.metrics["gap"] > own.metrics["gap"]:
+            return averaged, mean, compared
+        return own, None, compared
+
+    def _mean_of_last(self, epoch: int) -> State | None:
+        """None, with a warning, where a checkpoint is lost."""
+        digests = self._log.digests()
+        names = [checkpoint_name(epoch - before) for before in range(1, self._config.average_last)]
+        states = (
+            load_checkpoint(self._checkpoints / name, digests.get(name), self._config, self._fingerprint).model
+            for name in names
+        )
+        try:
+            return mean_of(chain([self._training.predicting.state_dict()], states))
+        except StorageError as error:
+            self._log.append(warning=f"the last checkpoints are not averaged: {error}")
+            return None
+
+    def _save(self, best: Best, average: State | None) -> str:
         training = self._training
-        state = capture(training, self._fingerprint, best)
+        state = capture(training, self._fingerprint, best, average)
         return save_checkpoint(self._checkpoints / checkpoint_name(training.epoch), state)
 
     def _note_memory(self, stats: EpochStats) -> None:

@@ -41,6 +41,7 @@ MISFITS = {
         "modality_dropout",
         "0 with one modality (audio), which is never left out, got 0.2",
     ),
+    "more checkpoints than epochs": (FRAME_SCHEMA, {"average_last": 6}, "average_last", "at most epochs = 5, got 6"),
     "videos to mix, one by one": (FRAME_SCHEMA, {"mixup": 0.2, "batch_size": 1}, "mixup", "none to mix with, got 0.2"),
     "a teacher that is not there": (
         FRAME_SCHEMA,
