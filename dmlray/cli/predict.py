@@ -45,9 +45,10 @@ def predict(
 
     Killed or stopped, the same command goes on where it was and ends with the same bytes.
     """
+    from dmlray.ensemble.scoring import best_device
     from dmlray.errors import InterruptedSweepError
     from dmlray.registry.find import find_package
-    from dmlray.registry.package import best_device, load_package
+    from dmlray.registry.package import load_package
     from dmlray.registry.predict import finish, planned
 
     package = load_package(find_package(ensemble, results)).to(best_device())
@@ -102,6 +103,8 @@ def _run(job: "Job", workers: int | None, address: str | None) -> None:
     from dmlray.registry.parts import scoring_threads
     from dmlray.registry.predict import predict_here
 
+    if not job.todo:
+        return
     uses_ray = bool(address or os.environ.get("RAY_ADDRESS") or (workers or torch.cuda.device_count()) > 1)
     with _Bar(job) as bar:
         if uses_ray and len(job.todo) > 1:

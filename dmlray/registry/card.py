@@ -46,14 +46,18 @@ def _figures(contents: PackageContents) -> str:
     parts = " | ".join(f"{part} ({count:,})" for part, count in contents.videos.items())
     head = f"| GAP@20 on (videos) | members | {parts} |\n| --- |{' ---: |' * (1 + len(contents.videos))}"
     rows = "\n".join(
-        f"| {way} | {figures.members} | "
-        + " | ".join(
-            "" if value is None else f"{value:.4f}" for value in (figures.selection, figures.report, figures.test)
-        )
-        + " |"
+        f"| {way} | {figures.members} | {_gap(figures.selection)} | {_gap(figures.report, figures.report_interval)} | "
+        f"{_gap(figures.test, figures.test_interval)} |"
         for way, figures in contents.figures.items()
     )
-    return f"## Figures\n\n{head}\n{rows}\n\n{contents.summary} Members were chosen on the selection part alone."
+    note = "Members were chosen on the selection part alone; in brackets, 95 % bootstrap intervals over videos."
+    return f"## Figures\n\n{head}\n{rows}\n\n{contents.summary} {note}"
+
+
+def _gap(value: float | None, interval: tuple[float, float] | None = None) -> str:
+    if value is None:
+        return ""
+    return f"{value:.4f}" + (f" ({interval[0]:.4f} to {interval[1]:.4f})" if interval else "")
 
 
 def _use() -> str:

@@ -1,10 +1,12 @@
-"""Which package a user means."""
+"""Which ensemble a user means."""
 
 from pathlib import Path
 
+from dmlray.ensemble.report import MEMBERS_FILE
 from dmlray.errors import MissingInputError, UsageError
 from dmlray.registry.contents import CONTENTS
 from dmlray.registry.export import PACKAGE
+from dmlray.sweep.settings import SweepFolder
 
 
 def find_package(name: str, results: Path) -> Path:
@@ -14,16 +16,23 @@ def find_package(name: str, results: Path) -> Path:
     """
     if (Path(name) / CONTENTS).is_file():
         return Path(name)
+    folder, ensemble = find_ensemble(name, results)
+    package = folder.ensemble(ensemble) / PACKAGE
+    if not (package / CONTENTS).is_file():
+        raise MissingInputError(package, f"package ({CONTENTS}); `dmlray ensemble` makes one")
+    return package
+
+
+def find_ensemble(name: str, results: Path) -> tuple[SweepFolder, str]:
+    """The sweep and the ensemble that ``name`` means: a sweep (of one ensemble) or sweep/ensemble.
+
+    Raises MissingInputError where there is none, UsageError where the sweep has several.
+    """
     sweep, _, ensemble = name.partition("/")
-    folder = results / sweep / "ensemble"
-    if ensemble:
-        if (folder / ensemble / PACKAGE / CONTENTS).is_file():
-            return folder / ensemble / PACKAGE
-        raise MissingInputError(folder / ensemble, f"package ({PACKAGE}/{CONTENTS}): choose one with `dmlray ensemble`")
-    found = sorted(folder.glob(f"*/{PACKAGE}/{CONTENTS}"))
-    if not found:
-        raise MissingInputError(folder, "packaged ensemble: choose one with `dmlray ensemble`")
-    if len(found) > 1:
-        names = ", ".join(f"{sweep}/{path.parent.parent.name}" for path in found)
-        raise UsageError(f"sweep {sweep} has several ensembles, name one of them: {names}")
-    return found[0].parent
+    folder = SweepFolder(results, sweep)
+    found = sorted(path.parent.name for path in folder.path.glob(f"ensemble/*/{MEMBERS_FILE}"))
+    if ensemble in found or (len(found) == 1 and not ensemble):
+        return folder, ensemble or found[0]
+    if ensemble or not found:
+        raise MissingInputError(folder.ensemble(ensemble), "ensemble; `dmlray ensemble` chooses one")
+    raise UsageError(f"sweep {sweep} has several ensembles, name one: {', '.join(f'{sweep}/{one}' for one in found)}")

@@ -77,11 +77,6 @@ def load_package(path: Path | str) -> Package:
     return Package(folder, contents, digest, members, _vocabulary(folder, contents))
 
 
-def best_device() -> torch.device:
-    """A GPU where this process sees one."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
 def as_store(block: VideoBlock, schema: Schema, first: int = 0) -> VideoStore:
     """Videos as a reader gives them, numbered from ``first``; frames may be drawn by number."""
     return Window([record_batch(block, schema)], schema, first, np.arange(len(block)))

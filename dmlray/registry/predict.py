@@ -88,7 +88,12 @@ def planned(package: Package, sources: Sequence[str], out: Path, keep: int, batc
     with exclusive(folder / _LOCK, f"{out} is being predicted into"):
         job = Job(package, out, folder, tasks, tuple(task for task in tasks if not is_done(task)))
         _check_same(job)
-        yield job
+        try:
+            yield job
+        except BaseException:
+            if folder.is_dir() and not any(folder.glob("part-*.arrow")):
+                shutil.rmtree(folder)  # it came to nothing
+            raise
 
 
 def predict_here(job: Job, threads: int, told: Told) -> None:

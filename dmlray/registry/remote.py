@@ -8,8 +8,9 @@ from typing import Any
 import ray.data
 
 from dmlray.cluster import node_resources
+from dmlray.ensemble.scoring import best_device
 from dmlray.errors import DataError, DmlrayError
-from dmlray.registry.package import Package, best_device, load_package
+from dmlray.registry.package import Package, load_package
 from dmlray.registry.parts import PartTask, predict_part, scoring_threads
 from dmlray.registry.predict import Job, Told
 

@@ -59,6 +59,10 @@ class Tracker:
         if refusals:
             raise refusals[0]
 
+    def run_id(self, key: str) -> str:
+        """The server's id of a run that has been synced."""
+        return self._known[key].run_id
+
     def _connect(self) -> "MlflowClient":
         if self._client is None:
             prepare_environment()
