@@ -30,12 +30,8 @@ def create_database(path: Path, study: str, storage: str | None) -> None:
         return
     pointer = Pointer(parse_url(storage), study)
     pointer.write(path)
-    try:
-        with storage_errors(path):
-            _create_study(_postgresql(pointer.url, path, new=True), study)
-    except DuplicatedStudyError as error:
-        place = pointer.url.render_as_string()
-        raise SweepExistsError(f"{place} holds a study {study!r} already: choose another --name") from error
+    with storage_errors(path):
+        _create_study(_postgresql(pointer.url, path, new=True), study)
 
 
 def open_database(path: Path, *, read_only: bool) -> tuple[Engine, str | None]:
@@ -63,9 +59,14 @@ def delete_study(path: Path) -> None:
 
 
 def _create_study(storage: RDBStorage, name: str) -> None:
-    storage.create_new_study([StudyDirection.MAXIMIZE], name)
-    storage.remove_session()
-    storage.engine.dispose()
+    try:
+        storage.create_new_study([StudyDirection.MAXIMIZE], name)
+    except DuplicatedStudyError as error:
+        place = storage.engine.url.render_as_string()
+        raise SweepExistsError(f"{place} holds a study {name!r} already: choose another --name") from error
+    finally:
+        storage.remove_session()
+        storage.engine.dispose()
 
 
 def _sqlite(path: Path, *, read_only: bool, new: bool) -> RDBStorage:
