@@ -59,7 +59,7 @@ def ensemble(
     from dmlray.ensemble.search import Limits, search_ensemble
     from dmlray.registry.export import export_package
     from dmlray.sweep.records import TrialState
-    from dmlray.sweep.runs import describe
+    from dmlray.sweep.runs import label
     from dmlray.sweep.settings import SweepFolder, check_name, load_settings
     from dmlray.sweep.study import Study
     from dmlray.tracking import Tracker
@@ -70,7 +70,7 @@ def ensemble(
     config = load_settings(folder)
     with closing(Study.open(folder.study, read_only=True)) as study:
         finished = [trial for trial in study.trials() if trial.state is TrialState.complete]
-    candidates = load_candidates((t.number, describe(t.config), folder.trial(t.number)) for t in finished)
+    candidates = load_candidates((t.number, label(t), folder.trial(t.number)) for t in finished)
     splits = open_splits(config.data)
     timed = front or max_mb is not None or max_ms_per_video is not None
     limits = Limits(max_mb, max_ms_per_video, splits["validation"] if timed else None)

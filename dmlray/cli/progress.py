@@ -5,7 +5,7 @@ from rich.live import Live
 from rich.text import Text
 
 from dmlray.sweep.director import Change
-from dmlray.sweep.runs import describe
+from dmlray.sweep.runs import label
 from dmlray.sweep.summary import Summary, span
 
 
@@ -15,7 +15,7 @@ def event_line(change: Change) -> str:
     head = f"trial {trial.number:>3} {change.what:<9}"
     if change.what in ("started", "continued"):
         after = f" after epoch {trial.curve[-1][0]}" if trial.curve else ""
-        return f"{head} {describe(trial.config)}{after}"
+        return f"{head} {label(trial)}{after}"
     if change.what == "retried":
         return f"{head} it will be tried again: {change.cause}"
     if change.what == "failed":

@@ -5,7 +5,7 @@ from collections import Counter
 from dmlray.report.blocks import Block, Listing, Section, Table, Text
 from dmlray.report.content import Content
 from dmlray.sweep.records import TrialRecord, TrialState
-from dmlray.sweep.runs import describe
+from dmlray.sweep.runs import label
 from dmlray.sweep.summary import duration_s, ranking, span
 
 SHOWN = 15  # rows of the leaderboard; the rest stands folded
@@ -81,9 +81,7 @@ def failures_section(content: Content) -> Section | None:
     text = f"{_count(len(failed))} of {len(content.trials)} failed: {_reasons(failed)}."
     if refused:
         text += " A configuration that cannot be built (bad_config) does not count towards the trials wanted."
-    rows = [
-        (str(trial.number), trial.reason or "unknown", trial.message or "", describe(trial.config)) for trial in failed
-    ]
+    rows = [(str(trial.number), trial.reason or "unknown", trial.message or "", label(trial)) for trial in failed]
     head = ("trial", "reason", "message", "model")
     blocks: list[Block] = [Text(text)]
     blocks.append(Table("Failed trials", head, rows[:SHOWN], frozenset({"trial"})))
@@ -125,7 +123,7 @@ def _row(place: int, trial: TrialRecord, sweep_state: str) -> tuple[str, ...]:
         "" if test is None else f"{test:.4f}",
         f"{trial.curve[-1][0]} of {trial.config.get('epochs', '?')}",
         span(duration_s(trial) or 0.0),
-        describe(trial.config),
+        label(trial),
     )
 
 
