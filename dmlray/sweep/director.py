@@ -103,11 +103,8 @@ class StudyDirector:
                 self._fail_or_retry(number, reason, cause)
 
     def _next_task(self) -> TrialTask | None:
-        if self._left:
-            trial = self._left.popleft()
-        elif (asked := self._ask()) is not None:
-            trial = asked
-        else:
+        trial = self._next_left() or self._ask()
+        if trial is None:
             return None
         trial = self._study.start(trial.number)
         reach("after-start", trial=trial.number, attempt=trial.attempts)
@@ -126,6 +123,13 @@ class StudyDirector:
             limits=Limits(resources.trial_seconds, resources.stall_seconds),
         )
 
+    def _next_left(self) -> TrialRecord | None:
+        while self._left:
+            trial = self._left.popleft()
+            if not self._prunes(trial):  # it may have been cut off between its report and the verdict
+                return trial
+        return None
+
     def _ask(self) -> TrialRecord | None:
         """A new trial; None where the budget or the space has no more."""
         if self.exhausted or end_of(self._sweep, self._study.trials()):
@@ -142,14 +146,22 @@ class StudyDirector:
     def _on_report(self, number: int, report: EpochReport) -> bool:
         metrics = {**report.metrics, **self._costs(report)}
         trial = self._study.report(number, report.epoch, metrics, report.checkpoint, report.digest)
-        is_last = report.epoch >= trial.config["epochs"]
-        histories = self._study.histories()
-        if is_last or not should_stop(self._space.stopping, histories, number, self._space.max_epochs):
-            self._tell("epoch", trial)
-            return True
+        if self._prunes(trial):
+            return False
+        self._tell("epoch", trial)
+        return True
+
+    def _prunes(self, trial: TrialRecord) -> bool:
+        """Stop a trial early if its last report says so; True if that was done."""
+        epoch = trial.curve[-1][0] if trial.curve else 0
+        stopping, histories = self._space.stopping, self._study.histories()
+        if epoch in (0, trial.config["epochs"]):
+            return False
+        if not should_stop(stopping, histories, trial.number, self._space.max_epochs):
+            return False
         best_epoch, best = max(trial.history, key=lambda point: (point[1], -point[0]))
-        self._tell("pruned", self._study.prune(number, best, best_epoch, dict(trial.curve)[best_epoch]))
-        return False
+        self._tell("pruned", self._study.prune(trial.number, best, best_epoch, dict(trial.curve)[best_epoch]))
+        return True
 
     def _on_end(self, number: int, end: TrialEnd) -> None:
         if end.outcome is not None:

@@ -96,6 +96,17 @@ def test_a_stopped_trial_is_pruned_with_its_best_value(sweep: Sweep) -> None:
     assert (pruned.state, pruned.value, pruned.best_epoch) == (TrialState.pruned, 0.1, 1)
 
 
+def test_a_verdict_that_a_crash_swallowed_is_given_at_the_resume(sweep: Sweep) -> None:
+    director = sweep.start()
+    numbers(director)
+    assert report(director, 0, 1, 0.9)
+    sweep.study.report(1, 1, {"val_gap": 0.1}, "e1", "d")  # and the driver dies before it decides
+    sweep.study.close()
+    assert numbers(sweep.start()) == [0, 2]
+    pruned = sweep.study.trials()[1]
+    assert (pruned.state, pruned.value) == (TrialState.pruned, 0.1)
+
+
 def test_the_last_epoch_is_never_stopped(sweep: Sweep) -> None:
     director = sweep.start()
     numbers(director)
