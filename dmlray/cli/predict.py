@@ -55,7 +55,7 @@ def predict(
     start = time.monotonic()
     with planned(package, data, out, keep, batch_size) as job:
         try:
-            _run(job, workers, address)
+            run_job(job, workers, address)
         except KeyboardInterrupt as error:
             raise InterruptedSweepError("stopped; the same command goes on with the parts that are left") from error
         seconds = time.monotonic() - start
@@ -95,7 +95,8 @@ def evaluate(
     print(f"{found.videos:,} videos with {found.labels:,} labels")
 
 
-def _run(job: "Job", workers: int | None, address: str | None) -> None:
+def run_job(job: "Job", workers: int | None = None, address: str | None = None) -> None:
+    """Predict what is left: here, or with Ray where there are several GPUs, ``workers`` or an address."""
     import os
 
     import torch

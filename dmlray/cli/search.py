@@ -1,11 +1,12 @@
 """`dmlray search`: run a sweep, or go on with one."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dmlray.cli.options import DEFAULT_RESULTS, Address, Results, Tracking
+from dmlray.cli.options import DEFAULT_RESULTS, Address, Json, Results, Tracking
 from dmlray.errors import DmlrayError, UsageError
 from dmlray.sweep.names import SamplerName, StoppingName
 
@@ -66,6 +67,15 @@ def search(
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="With --resume: try the failed trials again.")
     ] = False,
+    replay: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Compare strategies on a sweep's recorded curves; nothing is trained."),
+    ] = None,
+    seeds: Annotated[int | None, typer.Option(min=1, help="With --replay: seeds of each (default: 10).")] = None,
+    gaps: Annotated[
+        list[float] | None, typer.Option("--gap", help="With --replay: also what it takes to reach this GAP.")
+    ] = None,
+    as_json: Json = False,
     address: Address = None,
     results: Results = DEFAULT_RESULTS,
     tracking_uri: Tracking = None,
@@ -77,9 +87,22 @@ def search(
     With --stream, training videos come straight from TFRecords and DATA needs only validation/ (and test/).
 
     Ctrl-C leaves a sweep that `dmlray search --resume NAME` finishes; --resume NAME --trials N extends a finished one.
+
+    `dmlray search --replay NAME` takes --sampler, --stopping, --trials, --seeds, --gap, --concurrency and --json.
     """
     from dmlray.sweep.settings import SweepFolder, load_settings, resumed
 
+    begun = {
+        "--data": data,
+        "--stream": stream,
+        "--space": space,
+        "--name": name,
+        "--seed": seed,
+        "--grid": grid or None,
+        "--from": source,
+        "--set": overrides or None,
+        "--storage": storage,
+    }
     resources = {
         "workers_per_trial": workers_per_trial,
         "cpus_per_trial": cpus_per_trial,
@@ -89,25 +112,23 @@ def search(
         "stall_seconds": stall_seconds,
     }
     budget = {"hours": hours, "gpu_hours": gpu_hours, "min_gain": min_gain}
+    if replay is not None:
+        from dmlray.cli.replay import replay_sweep
+
+        training = {key: value for key, value in resources.items() if key != "concurrency"} | budget
+        options = {f"--{key.replace('_', '-')}": value for key, value in training.items()}
+        others = {"--resume": resume, "--retry-failed": retry_failed or None, "--tracking-uri": tracking_uri}
+        _refuse(begun | others | options, "has no meaning with --replay, which trains nothing; leave it out")
+        folder = SweepFolder(results, replay)
+        replay_sweep(folder, sampler, stopping, trials, seeds or 10, concurrency or 1, gaps or (), as_json)
+        return
+    _refuse({"--seeds": seeds, "--gap": gaps or None, "--json": as_json or None}, "goes with --replay NAME")
     if resume is not None:
-        fixed = {
-            "--data": data,
-            "--stream": stream,
-            "--space": space,
-            "--name": name,
-            "--seed": seed,
-            "--sampler": sampler,
-            "--grid": grid or None,
-            "--stopping": stopping,
-            "--from": source,
-            "--set": overrides,
-            "--storage": storage,
-        }
-        if given := [option for option, value in fixed.items() if value is not None and value != []]:
-            raise UsageError(f"{given[0]} was settled when sweep {resume} began; leave it out with --resume")
+        settled = begun | {"--sampler": sampler, "--stopping": stopping}
+        _refuse(settled, f"was settled when sweep {resume} began; leave it out with --resume")
         folder = SweepFolder(results, resume)
         config = resumed(load_settings(folder), trials, resources, tracking_uri, budget)
-        _run(folder, config, address, retry_failed)
+        run_shown(folder, config, address, retry_failed)
         return
     if retry_failed:
         raise UsageError("--retry-failed goes with --resume NAME")
@@ -121,14 +142,14 @@ def search(
     if grid and sampler not in (None, "grid"):
         raise UsageError(f"--grid leaves nothing to --sampler {sampler}: give one of them")
     sampler = "grid" if grid else sampler
-    changes = [_override(text) for text in overrides or ()] + ([("stopping.rule", stopping)] if stopping else [])
+    changes = [parse_override(text) for text in overrides or ()] + ([("stopping.rule", stopping)] if stopping else [])
     loaded = load_space(space, changes)
     uri = tracking_uri or default_uri(results)
     note, prior = _learn(SweepFolder(results, source), loaded) if source else (None, [])
     config = new_config(name, data, loaded, trials, seed or 0, sampler or "tpe", resources, uri, stream, budget)
     folder = create_sweep(results, config.model_copy(update={"warm_start": note}), loaded, storage, prior)
     with discarded_unless_started(folder):
-        _run(folder, config, address)
+        run_shown(folder, config, address)
 
 
 def _learn(folder: "SweepFolder", space: "Space") -> "tuple[WarmStart, list[Observation]]":
@@ -149,14 +170,16 @@ def _learn(folder: "SweepFolder", space: "Space") -> "tuple[WarmStart, list[Obse
     return note, prior
 
 
-def _override(text: str) -> tuple[str, str]:
+def parse_override(text: str) -> tuple[str, str]:
+    """Path and value of a --set. Raises UsageError for what is none."""
     path, equals, value = text.partition("=")
     if not equals or not path:
         raise UsageError(f"--set takes A.B=C, for example --set space.epochs=3, got {text!r}")
     return path, value
 
 
-def _run(folder: "SweepFolder", config: "SweepConfig", address: str | None, retry_failed: bool = False) -> None:
+def run_shown(folder: "SweepFolder", config: "SweepConfig", address: str | None, retry_failed: bool = False) -> None:
+    """Run a sweep to its end, with its progress on stderr and its best trials on stdout."""
     from contextlib import closing
 
     from rich.console import Console

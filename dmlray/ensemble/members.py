@@ -36,7 +36,7 @@ def load_trial_model(directory: Path) -> TrialModel:
     config = _config(directory / "config.json")
     wanted = load_predictions(directory / VALIDATION_FILE).meta.get("checkpoint", "")
     folder = directory / "checkpoints"
-    for path in sorted(folder.glob("epoch-*.safetensors"), reverse=True):
+    for path in sorted(folder.glob("*.safetensors"), reverse=True):
         if checkpoint_digest(path) == wanted:
             state = load_checkpoint(path, wanted, config)
             return TrialModel(config, state.epoch, state.model, wanted)

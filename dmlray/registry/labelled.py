@@ -59,6 +59,17 @@ def read_labels(sources: Sequence[str], schema: str | None = None) -> Labelled:
     return Labelled(ids, concatenate([part.truth for part in parts]), max(part.classes for part in parts))
 
 
+def joined(parts: Sequence[Predictions]) -> Predictions:
+    """The videos of all parts, in order."""
+    return replace(
+        parts[0],
+        ids=np.concatenate([part.ids for part in parts]),
+        labels=np.concatenate([part.labels for part in parts]),
+        scores=np.concatenate([part.scores for part in parts]),
+        truth=concatenate([part.truth for part in parts]),
+    )
+
+
 def matching_rows(path: Path, found: NDArray[np.object_], wanted: NDArray[np.object_]) -> NDArray[np.int64]:
     """Rows (M,) of ``found`` that are the videos ``wanted`` (M,): the n-th of an id is the n-th of that id.
 
@@ -81,14 +92,7 @@ def _stored(path: Path) -> Predictions:
         raise MissingInputError(path, "predictions")
     if path.is_file():
         return load_predictions(path)
-    parts = read_folder(path)
-    return replace(
-        parts[0],
-        ids=np.concatenate([part.ids for part in parts]),
-        labels=np.concatenate([part.labels for part in parts]),
-        scores=np.concatenate([part.scores for part in parts]),
-        truth=concatenate([part.truth for part in parts]),
-    )
+    return joined(read_folder(path))
 
 
 def _labels_of(source: str, schema: str | None) -> Labelled:

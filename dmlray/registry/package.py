@@ -38,6 +38,11 @@ class Package:
         """Of the features it reads."""
         return self.contents.contents
 
+    @property
+    def parameters(self) -> int:
+        """How many numbers the members have learnt, together."""
+        return sum(tensor.numel() for member in self._members for tensor in member.model.parameters())
+
     def to(self, device: torch.device | str) -> "Package":
         """Move the members to ``device``; gives the package itself."""
         self.device = torch.device(device)
