@@ -73,7 +73,7 @@ def trial_run(config: SweepConfig, trial: TrialRecord) -> RunRecord:
 
 
 def describe(config: dict[str, object]) -> str:
-    """A trial in a few words for people: ``bigru2x512 attention concat``."""
+    """A trial in a few words for people: ``bigru2x512 attention concat mixture4``."""
     encoder, pooling, fusion = (_part(config, name) for name in ("encoder", "pooling", "fusion"))
     words = []
     if encoder.get("kind") != "none":
@@ -81,6 +81,11 @@ def describe(config: dict[str, object]) -> str:
         words.append(f"{direction}{encoder['kind']}{encoder['layers']}x{encoder['hidden']}")
     words.append(str(pooling.get("kind")))
     words.append(f"{fusion['kind']}{fusion.get('dim', '')}")
+    hidden, head = _part(config, "hidden"), _part(config, "head")
+    if hidden.get("kind") == "residual":
+        words.append(f"residual{hidden['layers']}x{hidden['dim']}")
+    if head.get("kind", "logistic") != "logistic":
+        words.append(f"{head['kind']}{head['experts']}")
     return " ".join(words)
 
 

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from dmlray.config import RecurrentEncoder, SharedFusion, TrialConfig
+from dmlray.config import ChainedHead, RecurrentEncoder, ResidualHidden, SharedFusion, TrialConfig
 from dmlray.sweep.records import TrialRecord, TrialState
 from dmlray.sweep.runs import describe, flatten, sweep_run, trial_run
 from dmlray.sweep.settings import SweepConfig
@@ -67,6 +67,8 @@ def test_duration_is_training_time_not_waiting_time() -> None:
 def test_a_trial_is_described_in_words_of_the_field() -> None:
     assert describe(CONFIG) == "bigru2x512 mean shared256"
     assert describe(TrialConfig().model_dump(mode="json")) == "mean concat"
+    deep = TrialConfig(hidden=ResidualHidden(layers=2, dim=512), head=ChainedHead(experts=4))
+    assert describe(deep.model_dump(mode="json")) == "mean concat residual2x512 chained4"
     assert flatten({"a": {"b": 1, "c": None}, "d": True}) == {"a.b": "1", "d": "True"}
 
 
