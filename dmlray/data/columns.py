@@ -43,7 +43,7 @@ class Columns:
     """
 
     def __init__(self, chunk: Chunk, schema: Schema, layouts: Layouts | None = None) -> None:
-        start = np.array(chunk.starts, np.int64)
+        start = chunk.starts
         self.ok: Flags = np.ones(len(start), bool)
         self._schema = schema
         self._window = Window(chunk.buffer)
@@ -51,7 +51,7 @@ class Columns:
         self._rows: dict[str, list[Bytes]] = {}  # frame-level: a view of each video's frames
         self._vectors: dict[str, Ints] = {}  # video-level: where each begins
         self._others: dict[int, Video] = {}
-        record = Regions(start, start + np.array(chunk.lengths, np.int64), self.ok)
+        record = Regions(start, start + chunk.lengths, self.ok)
         if schema.level == "video":
             values = 1 + len(schema.modalities) + (schema.labels_feature is not None)
             self._read((layouts or Layouts()).find(self._window, record, self._find, values))
@@ -59,7 +59,7 @@ class Columns:
             self._read(self._find(record))
 
     def _find(self, record: Regions) -> list[Regions]:
-        """Where id, modalities (floats, or the Features of frames) and, if they are to be read, labels of records lie."""
+        """Where id, modalities (floats, or Features of frames) and, if they are to be read, labels of records lie."""
         schema, window = self._schema, self._window
         context, lists = window.top(record)
         keys = [schema.id_feature] if schema.labels_feature is None else [schema.id_feature, schema.labels_feature]
@@ -98,9 +98,8 @@ class Columns:
         values, counts, ok = self._window.packed_ints(region)
         lane = np.repeat(np.arange(len(counts)), counts)
         ok[lane[values >= self._schema.classes]] = False
-        pairs = lane * (MAX_INT + 1) + values
-        order = np.argsort(pairs, kind="stable")
-        ok[lane[order[1:][np.diff(pairs[order]) == 0]]] = False  # a label that stands twice
+        pairs = np.sort(lane * (MAX_INT + 1) + values)
+        ok[pairs[1:][np.diff(pairs) == 0] // (MAX_INT + 1)] = False  # a label that stands twice
         self.ok &= ok
         self._labels, self._label_counts = values, counts
 
@@ -134,15 +133,19 @@ class Columns:
 
     def _copy(self, modality: Modality, kept: Flags) -> NDArray[np.float32]:
         """Vectors of one modality, (N, D)."""
+        starts = self._vectors[modality.name]
+        if self.ok.all():
+            return self._window.floats(starts, modality.width)
         lanes = np.flatnonzero(kept)
-        rows = self._window.floats(np.where(self.ok, self._vectors[modality.name], 0)[lanes], modality.width)
+        rows = np.empty((len(lanes), modality.width), np.float32)
+        rows[self.ok[lanes]] = self._window.floats(starts[self.ok], modality.width)
         for lane, video in self._others.items():
             rows[lanes == lane] = video.features[modality.name]
         return rows
 
     def ids(self, kept: Flags) -> list[str]:
         """Of the videos where ``kept``."""
-        return [self._ids[lane] for lane in np.flatnonzero(kept).tolist()]
+        return self._ids if kept.all() else [self._ids[lane] for lane in np.flatnonzero(kept).tolist()]
 
     def labels(self, kept: Flags) -> list[Ints]:
         """Of the videos where ``kept``."""

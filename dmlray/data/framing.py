@@ -1,17 +1,18 @@
 """A TFRecord file cut into records: a window moves over the source, and every checksum is compared."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 from crc32c import crc32c
 
 from dmlray.data.header import HEADER, length_crc, mask_crcs, next_header
-from dmlray.data.records import KEPT_BYTES, SLACK, BadRecord, Chunk, OnBad
+from dmlray.data.records import KEPT_BYTES, SLACK, BadRecord, Chunk, Ints, OnBad
 from dmlray.data.source import Source
 from dmlray.errors import DataError
 
 CHUNK_BYTES = 16 << 20
-_FRAME = HEADER.size + 4  # bytes of a record that are not its data
+_FOOTER_BYTES = 4
+_FRAME = HEADER.size + _FOOTER_BYTES  # bytes of a record that are not its data
 _WRONG_DATA = "the checksum of the record's data is wrong"
 
 
@@ -40,7 +41,7 @@ class Framing:
         """All good records, at most ``chunk_records`` at a time."""
         while True:
             chunk = self._scan(chunk_records)
-            if chunk.starts:
+            if len(chunk):
                 yield chunk
             if self.problem is not None:
                 self._pass_gap(self.problem)
@@ -49,58 +50,58 @@ class Framing:
 
     def _scan(self, chunk_records: int) -> Chunk:
         """The good records in the window from ``position`` on, up to what makes reading on impossible."""
-        first = self.index
-        starts, lengths, wrong = self._walk(chunk_records)
-        kept: Sequence[int] = range(len(starts))
-        if wrong and self.on_bad is None:
-            self.position, self.index = starts[wrong[0]] - HEADER.size, first + wrong[0]
-            self.problem = f"{_WRONG_DATA}: the file is damaged"
-            kept = range(wrong[0])
-        elif wrong and self.on_bad is not None:
-            for number in wrong:
-                offset, end = self.base + starts[number] - HEADER.size, starts[number] + lengths[number]
-                data = bytes(self.buffer.data[starts[number] : end])
-                self.on_bad(BadRecord(self.path, first + number, offset, _WRONG_DATA, data, damaged=True))
-            kept = [number for number in kept if number not in wrong]
-        if wrong:
-            starts, lengths = [starts[number] for number in kept], [lengths[number] for number in kept]
-        return Chunk(
-            [self.path] * len(kept),
+        first, start = self.index, self.position
+        ends, wrong = self._walk(chunk_records)
+        starts = np.concatenate([np.array([start]), ends])[:-1] + HEADER.size
+        chunk = Chunk(
+            [self.path] * len(ends),
             self.buffer,
             starts,
-            lengths,
-            [first + number for number in kept] if wrong else range(first, self.index),
-            [self.base + start - HEADER.size for start in starts],
+            ends - starts - _FOOTER_BYTES,
+            range(first, self.index),
+            self.base + starts - HEADER.size,
         )
+        return self._without(chunk, wrong) if len(wrong) else chunk
 
-    def _walk(self, most: int) -> tuple[list[int], list[int], list[int]]:
-        """Where the data of whole records start, their lengths, and which have another checksum than stands there.
+    def _walk(self, most: int) -> tuple[Ints, Ints]:
+        """Where whole records end, and which of them hold other data than their checksum says.
 
         ``position`` and ``index`` come to stand behind them. One short loop: it is what each record costs.
         """
-        starts, lengths, crcs = list[int](), list[int](), list[int]()
-        view, position, filled = self.buffer.data, self.position, self.filled
-        while len(starts) < most and position + HEADER.size <= filled:
-            length, checksum = HEADER.unpack_from(view, position)
-            if length_crc(length) != checksum:
+        ends, crcs = list[int](), list[int]()
+        view, position, last = self.buffer.data, self.position, self.filled - HEADER.size
+        unpack, crc_of, self.is_drained = HEADER.unpack_from, length_crc, True
+        for _ in range(most):
+            if position > last:
+                break
+            length, checksum = unpack(view, position)
+            if crc_of(length) != checksum:
                 self.problem = _wrong_length(self.base + position)
                 break
-            start = position + HEADER.size
-            end = start + length
-            if end + 4 > filled:
+            end = position + HEADER.size + length
+            if end + _FOOTER_BYTES > self.filled:
                 break
-            starts.append(start)
-            lengths.append(length)
-            crcs.append(crc32c(view[start:end]))
-            position = end + 4
-        self.position, self.index = position, self.index + len(starts)
-        self.is_drained = len(starts) < most
-        return starts, lengths, self._wrong(starts, lengths, crcs)
-
-    def _wrong(self, starts: list[int], lengths: list[int], crcs: list[int]) -> list[int]:
+            crcs.append(crc32c(view[position + HEADER.size : end]))
+            position = end + _FOOTER_BYTES
+            ends.append(position)
+        else:
+            self.is_drained = False
+        self.position, self.index = position, self.index + len(ends)
         words = np.ndarray((len(self.buffer) - 3,), "<u4", self.buffer, strides=(1,))
-        stored = words[np.array(starts, np.int64) + np.array(lengths, np.int64)]
-        return np.flatnonzero(mask_crcs(np.array(crcs, np.uint32)) != stored).tolist()
+        behind = np.array(ends, np.int64)
+        return behind, np.flatnonzero(mask_crcs(np.array(crcs, np.uint32)) != words[behind - _FOOTER_BYTES])
+
+    def _without(self, chunk: Chunk, wrong: Ints) -> Chunk:
+        """The chunk up to its first wrong record, or without the wrong ones if they can be handed over."""
+        if self.on_bad is None:
+            number = int(wrong[0])
+            self.position, self.index = int(chunk.starts[number]) - HEADER.size, chunk.indices[number]
+            self.problem = f"{_WRONG_DATA}: the file is damaged"
+            return chunk.only(range(number))
+        for number in wrong.tolist():
+            index, offset, data = chunk.indices[number], int(chunk.offsets[number]), bytes(chunk.data(number))
+            self.on_bad(BadRecord(self.path, index, offset, _WRONG_DATA, data, damaged=True))
+        return chunk.only(np.setdiff1d(np.arange(len(chunk)), wrong).tolist())
 
     def _refill(self) -> bool:
         """Read on, for a whole record if one can be there. False at the end of the file, or behind it a problem."""

@@ -156,7 +156,7 @@ def _tally(paths: Sequence[str | Path], schema: Schema | None, filesystem: FileS
         tally.size_bytes += (filesystem or LocalFileSystem()).get_file_info(str(path)).size or 0
         if schema is None:
             for chunk in read_chunks(path, filesystem=filesystem, on_bad=tally.bad.append):
-                tally.whole += len(chunk.starts)
+                tally.whole += len(chunk)
         else:
             for block in read_videos(str(path), schema, filesystem=filesystem, on_bad=tally.bad.append):
                 tally.add(block)

@@ -1,6 +1,7 @@
 """Chunks of many tiny files copied into one: reading across 128 records costs hardly more than reading one."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -35,32 +36,28 @@ def pool_chunks(chunks: Iterable[Chunk], records: int) -> Iterator[Chunk]:
 
 def _fit(chunks: Sequence[Chunk], records: int) -> bool:
     """Whether these together make one chunk of moderate size."""
-    return sum(len(chunk.starts) for chunk in chunks) <= records and sum(map(_extent, chunks)) <= _POOL_BYTES
+    return sum(map(len, chunks)) <= records and sum(map(_extent, chunks)) <= _POOL_BYTES
 
 
 def _extent(chunk: Chunk) -> int:
     """Bytes from the first record to the end of the last."""
-    return chunk.starts[-1] + chunk.lengths[-1] - chunk.starts[0]
+    return int(chunk.starts[-1] + chunk.lengths[-1] - chunk.starts[0])
 
 
 def _compact(chunk: Chunk) -> Chunk:
     """A copy that does not share the buffer, which the file's next chunk overwrites."""
-    first = chunk.starts[0]
+    first = int(chunk.starts[0])
     data = chunk.buffer[first : first + _extent(chunk)].copy()
-    return Chunk(
-        chunk.paths, data, [start - first for start in chunk.starts], chunk.lengths, chunk.indices, chunk.offsets
-    )
+    return replace(chunk, buffer=data, starts=chunk.starts - first)
 
 
 def _join(chunks: Sequence[Chunk]) -> Chunk:
-    joined = Chunk([], np.concatenate([*(chunk.buffer for chunk in chunks), np.zeros(SLACK, np.uint8)]), [], [], [], [])
-    base, indices = 0, list[int]()
-    for chunk in chunks:
-        joined.paths += chunk.paths
-        joined.starts += [base + start for start in chunk.starts]
-        joined.lengths += chunk.lengths
-        indices += chunk.indices
-        joined.offsets += chunk.offsets
-        base += len(chunk.buffer)
-    joined.indices = indices
-    return joined
+    bases = np.cumsum([0, *(len(chunk.buffer) for chunk in chunks)])
+    return Chunk(
+        paths=[path for chunk in chunks for path in chunk.paths],
+        buffer=np.concatenate([*(chunk.buffer for chunk in chunks), np.zeros(SLACK, np.uint8)]),
+        starts=np.concatenate([chunk.starts + base for chunk, base in zip(chunks, bases, strict=False)]),
+        lengths=np.concatenate([chunk.lengths for chunk in chunks]),
+        indices=[index for chunk in chunks for index in chunk.indices],
+        offsets=np.concatenate([chunk.offsets for chunk in chunks]),
+    )

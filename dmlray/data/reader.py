@@ -91,7 +91,7 @@ def _complete(columns: Columns, chunk: Chunk, schema: Schema, on_bad: OnBad | No
             columns.put(lane, decode_video(chunk.data(lane), schema))
             kept[lane] = True
         except MalformedError as error:
-            path, index, offset, problem = chunk.paths[lane], chunk.indices[lane], chunk.offsets[lane], str(error)
+            path, index, offset, problem = chunk.paths[lane], chunk.indices[lane], int(chunk.offsets[lane]), str(error)
             if on_bad is None:
                 raise DataError(path, problem, index, offset) from error
             on_bad(BadRecord(path, index, offset, problem, bytes(chunk.data(lane))))

@@ -10,6 +10,9 @@ KEPT_BYTES = 16 << 20  # of what belongs to no record
 SLACK = 16  # bytes behind a chunk that wide reads may touch, never mean
 
 
+Ints = NDArray[np.int64]
+
+
 @dataclass(frozen=True, slots=True)
 class Record:
     """One record: its index and byte offset in the (uncompressed) file, and its bytes, which stay valid."""
@@ -46,15 +49,24 @@ class Chunk:
 
     paths: list[str]
     buffer: NDArray[np.uint8]
-    starts: list[int]
-    lengths: list[int]
+    starts: Ints
+    lengths: Ints
     indices: Sequence[int]
-    offsets: list[int]
+    offsets: Ints
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def only(self, numbers: Sequence[int]) -> "Chunk":
+        """These records of the chunk, over the same buffer."""
+        kept = np.array(numbers, np.int64)
+        paths, indices = [self.paths[number] for number in numbers], [self.indices[number] for number in numbers]
+        return Chunk(paths, self.buffer, self.starts[kept], self.lengths[kept], indices, self.offsets[kept])
 
     def data(self, position: int) -> memoryview:
         """The bytes of record ``position`` of the chunk."""
-        start = self.starts[position]
-        return self.buffer.data[start : start + self.lengths[position]]
+        start = int(self.starts[position])
+        return self.buffer.data[start : start + int(self.lengths[position])]
 
 
 OnBad = Callable[[BadRecord], None]

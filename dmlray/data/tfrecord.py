@@ -41,7 +41,7 @@ def read_records(
     for chunk in read_chunks(
         path, filesystem=filesystem, max_record_bytes=max_record_bytes, on_bad=on_bad, reuse_buffer=False
     ):
-        for position, (index, offset) in enumerate(zip(chunk.indices, chunk.offsets, strict=True)):
+        for position, (index, offset) in enumerate(zip(chunk.indices, chunk.offsets.tolist(), strict=True)):
             yield Record(index, offset, chunk.data(position))
 
 

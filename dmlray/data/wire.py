@@ -151,6 +151,8 @@ class Window:
 
     def floats(self, start: Ints, width: int) -> NDArray[np.float32]:
         """A copy of ``width`` float32 from each ``start`` (N,): (N, width)."""
+        if not len(start):
+            return np.empty((0, width), np.float32)
         size = 4 * width
         rows = np.ndarray((len(self.bytes) - size + 1,), f"V{size}", self.bytes, strides=(1,))  # one at each byte
         return rows[start].view("<f4").reshape(len(start), width)

@@ -80,8 +80,8 @@ def _same(block: VideoBlock, row: int, video: Video) -> None:
 
 
 def _chunk(records: Sequence[bytes]) -> Chunk:
-    lengths = [len(data) for data in records]
-    starts = np.cumsum([0, *lengths])[:-1].tolist()
+    lengths = np.array([len(data) for data in records], np.int64)
+    starts = np.cumsum(lengths) - lengths
     buffer = np.frombuffer(b"".join(records) + bytes([0xFF] * SLACK), np.uint8)
     return Chunk(["fuzz"] * len(records), buffer, starts, lengths, list(range(len(records))), starts)
 
