@@ -145,17 +145,25 @@ class ConcatFusion(Config):
 
 
 class SharedFusion(Config):
-    """Modalities mapped into one space of ``dim`` and summed there."""
+    """Modalities mapped into one space of ``dim`` and summed there.
+
+    The maps start as normal(0, ``init_std``); None: as linear layers do, within 1 / sqrt(their input's width).
+    """
 
     kind: Literal["shared"] = "shared"
     dim: PositiveInt = 512
+    init_std: PositiveFloat | None = None
 
 
 class ProjectionFusion(Config):
-    """Each modality projected to ``dim``; ``penalty`` weighs the L2 term that pulls the projections together."""
+    """Each modality projected to ``dim``; ``penalty`` weighs the L2 term that pulls the projections together.
+
+    ``init_std`` is that of `SharedFusion`; 0.01 is the paper's.
+    """
 
     kind: Literal["projection"] = "projection"
     dim: PositiveInt = 512
+    init_std: PositiveFloat | None = 0.01
     penalty: Annotated[float, Field(ge=0.0)] = 0.01
 
 

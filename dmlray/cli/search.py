@@ -152,6 +152,11 @@ def search(
         run_shown(folder, config, address)
 
 
+def _refuse(options: Mapping[str, object], why: str) -> None:
+    if given := [option for option, value in options.items() if value is not None]:
+        raise UsageError(f"{given[0]} {why}")
+
+
 def _learn(folder: "SweepFolder", space: "Space") -> "tuple[WarmStart, list[Observation]]":
     from contextlib import closing
 
@@ -184,6 +189,7 @@ def run_shown(folder: "SweepFolder", config: "SweepConfig", address: str | None,
 
     from rich.console import Console
 
+    from dmlray.cli.configurations import print_configurations
     from dmlray.cli.progress import SweepProgress, summary_line
     from dmlray.cli.view import print_top
     from dmlray.cluster import ray_cluster
@@ -217,4 +223,5 @@ def run_shown(folder: "SweepFolder", config: "SweepConfig", address: str | None,
         first = next(trial for trial in trials.values() if trial.reason)
         raise DmlrayError(f"no trial succeeded; trial {first.number} ended as {first.reason}: {first.message}")
     print_top(folder, 5)
+    print_configurations(folder, list(trials.values()))
     console.print(f"next: dmlray ensemble {folder.as_typed} --top 5", soft_wrap=True)

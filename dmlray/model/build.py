@@ -53,8 +53,8 @@ POOLINGS: dict[str, Callable[[Encoder, Any], Pooling]] = {
 FUSIONS: dict[str, Callable[[Sequence[int], Any], Fusion]] = {
     "early": lambda dims, cfg: ConcatFusion(dims),  # its one tower has joined the modalities already
     "concat": lambda dims, cfg: ConcatFusion(dims),
-    "shared": lambda dims, cfg: SharedSpaceFusion(dims, cfg.dim),
-    "projection": lambda dims, cfg: ProjectionFusion(dims, cfg.dim, cfg.penalty),
+    "shared": lambda dims, cfg: SharedSpaceFusion(dims, cfg.dim, cfg.init_std),
+    "projection": lambda dims, cfg: ProjectionFusion(dims, cfg.dim, cfg.penalty, cfg.init_std),
     "late": lambda dims, cfg: ConcatFusion(dims),  # `LateHead` takes them apart again
     "gated": lambda dims, cfg: GatedFusion(dims),
     "cross_modal": lambda dims, cfg: CrossModalFusion(dims, cfg.dim, cfg.heads),

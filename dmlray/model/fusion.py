@@ -51,12 +51,15 @@ class GatedFusion(Fusion):
 
 
 class SharedSpaceFusion(Fusion):
-    """Each modality mapped linearly into one space, summed there, then tanh: Zhao (2018, arXiv:1811.12563)."""
+    """Each modality mapped linearly into one space, summed there, then tanh: Zhao (2018, arXiv:1811.12563).
 
-    def __init__(self, dims: Sequence[int], dim: int) -> None:
+    ``init_std`` as for `ProjectionFusion`.
+    """
+
+    def __init__(self, dims: Sequence[int], dim: int, init_std: float | None = None) -> None:
         super().__init__()
         self.dim = dim
-        self.maps = nn.ModuleList(nn.Linear(width, dim) for width in dims)
+        self.maps = _linear_maps(dims, dim, init_std)
 
     def forward(self, vectors: Sequence[Tensor]) -> Fused:
         mapped = [layer(vector) for layer, vector in zip(self.maps, vectors, strict=True)]
@@ -66,17 +69,16 @@ class SharedSpaceFusion(Fusion):
 class ProjectionFusion(Fusion):
     """Each modality projected to one width, pulled together by an L2 term, then side by side.
 
-    Zhao (2018, arXiv:1811.12563): weights start as normal(0, 0.01), and the loss gains ``penalty`` times
-    ||p_v - p_a||^2, averaged over the batch; with more than two modalities, summed over their pairs.
+    Zhao (2018, arXiv:1811.12563): weights start as normal(0, ``init_std``), 0.01 in the paper (None: as linear layers
+    do), and the loss gains ``penalty`` times ||p_v - p_a||^2, averaged over the batch; with more than two modalities,
+    summed over their pairs.
     """
 
-    def __init__(self, dims: Sequence[int], dim: int, penalty: float) -> None:
+    def __init__(self, dims: Sequence[int], dim: int, penalty: float, init_std: float | None = 0.01) -> None:
         super().__init__()
         self.dim = dim * len(dims)
         self.penalty = penalty
-        self.maps = nn.ModuleList(nn.Linear(width, dim) for width in dims)
-        for parameter in self.maps.parameters():
-            nn.init.normal_(parameter, mean=0.0, std=0.01)
+        self.maps = _linear_maps(dims, dim, init_std)
 
     def forward(self, vectors: Sequence[Tensor]) -> Fused:
         projected = [layer(vector) for layer, vector in zip(self.maps, vectors, strict=True)]
@@ -84,3 +86,11 @@ class ProjectionFusion(Fusion):
         for left, right in combinations(projected, 2):
             distance = distance + (left - right).float().square().sum(dim=-1).mean()
         return Fused(torch.cat(projected, dim=-1), self.penalty * distance)
+
+
+def _linear_maps(dims: Sequence[int], dim: int, init_std: float | None) -> nn.ModuleList:
+    maps = nn.ModuleList(nn.Linear(width, dim) for width in dims)
+    if init_std is not None:
+        for parameter in maps.parameters():
+            nn.init.normal_(parameter, mean=0.0, std=init_std)
+    return maps

@@ -2,8 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +23,13 @@ _CONTENT = ("space", "configurations")
 
 
 class _Header(Config):
-    """What a space file says beside its ``space`` and ``configurations``."""
+    """What a space file says beside its ``space`` and ``configurations``, of which the last two speak."""
 
     description: str = ""
     trials: PositiveInt | None = None
     stopping: StoppingConfig = StoppingConfig()
+    ensembles: dict[str, tuple[str, ...]] = {}
+    published: dict[str, float] = {}
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,8 @@ class Space:
     document: Mapping[str, Any]
     root: Group
     configurations: tuple[NamedConfiguration, ...] = ()  # trained first, in this order
+    ensembles: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # names of configurations, by own name
+    published: Mapping[str, float] = field(default_factory=dict)  # GAP of a configuration or an ensemble elsewhere
 
     def suggest(self, suggester: Suggester) -> dict[str, Any]:
         """One configuration, as TrialConfig.model_validate accepts it.
@@ -99,7 +103,25 @@ def parse_space(root: Located) -> Space:
     check_space(tree)
     written = document.get("configurations")
     configurations = parse_configurations(written, document["space"]) if written else ()
-    return Space(header.description, header.trials, header.stopping, root.plain(), tree, configurations)
+    names = [configuration.name for configuration in configurations]
+    _check_names(root, "ensembles", [name for members in header.ensembles.values() for name in members], names)
+    _check_names(root, "published", header.published, [*names, *header.ensembles])
+    return Space(
+        header.description,
+        header.trials,
+        header.stopping,
+        root.plain(),
+        tree,
+        configurations,
+        header.ensembles,
+        header.published,
+    )
+
+
+def _check_names(root: Located, key: str, names: Iterable[str], known: Sequence[str]) -> None:
+    for name in names:
+        if name not in known:
+            raise unknown_key(root.mapping("a space")[key].field, name, known)
 
 
 def _header(root: Located) -> _Header:
