@@ -92,7 +92,7 @@ def search(
     """
     from dmlray.sweep.settings import SweepFolder, load_settings, resumed
 
-    begun = {
+    begun: dict[str, object] = {
         "--data": data,
         "--stream": stream,
         "--space": space,
@@ -115,8 +115,8 @@ def search(
     if replay is not None:
         from dmlray.cli.replay import replay_sweep
 
-        training = {key: value for key, value in resources.items() if key != "concurrency"} | budget
-        options = {f"--{key.replace('_', '-')}": value for key, value in training.items()}
+        numbers = {key: value for key, value in resources.items() if key != "concurrency"} | budget
+        options: dict[str, object] = {f"--{key.replace('_', '-')}": value for key, value in numbers.items()}
         others = {"--resume": resume, "--retry-failed": retry_failed or None, "--tracking-uri": tracking_uri}
         _refuse(begun | others | options, "has no meaning with --replay, which trains nothing; leave it out")
         folder = SweepFolder(results, replay)
