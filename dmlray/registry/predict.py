@@ -84,12 +84,11 @@ def planned(package: Package, sources: Sequence[str], out: Path, keep: int, batc
         )
         for part in plan_parts(sources, package.schema)
     )
+    _check_same(Job(package, out, folder, tasks, tasks))
     folder.mkdir(parents=True, exist_ok=True)
     with exclusive(folder / _LOCK, f"{out} is being predicted into"):
-        job = Job(package, out, folder, tasks, tuple(task for task in tasks if not is_done(task)))
-        _check_same(job)
         try:
-            yield job
+            yield Job(package, out, folder, tasks, tuple(task for task in tasks if not is_done(task)))
         except BaseException:
             if folder.is_dir() and not any(folder.glob("part-*.arrow")):
                 shutil.rmtree(folder)  # it came to nothing
@@ -107,6 +106,7 @@ def finish(job: Job) -> int:
     """Put the parts together; gives the number of videos. Raises DataError where there is none."""
     counts = [len(load_predictions(task.path)) for task in job.tasks]
     if not sum(counts):
+        shutil.rmtree(job.folder)
         raise DataError(job.tasks[0].part.uri, "holds no video")
     if job.is_csv:
         with atomic_path(job.out) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:

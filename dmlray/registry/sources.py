@@ -51,7 +51,7 @@ class Piece:
     def ids_and_labels(self) -> tuple[list[str], NDArray[np.int64]]:
         """Ids, and labels (B, L) padded with -1."""
         videos = Videos.read(self.store, self.indices)
-        return videos.ids, videos.labels
+        return list(videos.ids), videos.labels
 
 
 def plan_parts(sources: Sequence[str], schema: Schema) -> list[Part]:
