@@ -168,11 +168,13 @@ class StudyDirector:
             outcome = end.outcome
             self._tell("complete", self._study.complete(number, outcome.value, outcome.best_epoch, outcome.metrics))
         else:
-            self._fail_or_retry(number, known_reason(end.reason), end.message or "no message")
+            reason = known_reason(end.reason)
+            within_slot = reason == "worker_lost"  # whose worker was started anew until that was enough
+            self._fail_or_retry(number, reason, end.message or "no message", may_retry=not within_slot)
 
-    def _fail_or_retry(self, number: int, reason: Reason, message: str) -> None:
+    def _fail_or_retry(self, number: int, reason: Reason, message: str, may_retry: bool = True) -> None:
         trial = next(trial for trial in self._study.interrupted() if trial.number == number)
-        if self._sweep.retries.forgives(reason, trial.retries):
+        if may_retry and self._sweep.retries.forgives(reason, trial.retries):
             trial = self._study.forgive(number, reason)
             self._left.append(trial)
             self._tell("retried", trial, f"{reason}: {message}")

@@ -26,7 +26,7 @@ _HOST_OOM = ("running low on memory", "out_of_memory", "outofmemory")  # Ray's w
 class RetryConfig(Config):
     """How often a trial that failed is tried again from its last checkpoint, for each reason, within one sweep.
 
-    ``worker_lost`` counts whole slots: within its slot a trial's worker is started three times.
+    ``worker_lost`` counts whole slots; a worker that dies three times within its slot has had its chances.
     """
 
     bad_config: Literal[0] = 0

@@ -48,6 +48,14 @@ class TrialRow:
     distributions: Mapping[str, BaseDistribution]
 
 
+@dataclass(frozen=True)
+class TableValues:
+    """What Optuna's own tables hold of a trial's values: the final one, and those by epoch."""
+
+    value: float | None
+    intermediate: Mapping[int, float]
+
+
 def seal(number: int, key: str, value: object) -> str:
     """An attribute as JSON with a CRC-32 over it, its key and its trial."""
     body = json.dumps(value)
@@ -92,6 +100,17 @@ def read_rows(
     if number is None and [row.record.number for row in found] != list(range(len(found))):
         raise ValueError(f"the {len(found)} trials are not numbered from 0 to {len(found) - 1}, each once")
     return found
+
+
+def read_values(connection: Connection, study_id: int) -> list[TableValues]:
+    """Of all trials by number, for comparison with their records."""
+    wanted = TRIALS.c.study_id == study_id
+    values = {row.trial_id: row.value for row in _of_trials(connection, VALUES, wanted)}
+    epochs: dict[int, dict[int, float]] = defaultdict(dict)
+    for row in _of_trials(connection, INTERMEDIATE, wanted):
+        epochs[row.trial_id][row.step] = row.intermediate_value
+    ids = connection.execute(select(TRIALS.c.trial_id).where(wanted).order_by(TRIALS.c.number)).scalars()
+    return [TableValues(values.get(trial_id), epochs[trial_id]) for trial_id in ids]
 
 
 def seal_rows(connection: Connection, study_id: int) -> None:

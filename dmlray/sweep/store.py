@@ -107,6 +107,11 @@ class Store:
         with self._reading() as connection:
             return rows.read_rows(connection, self._id, number)[0]
 
+    def table_values(self) -> list[rows.TableValues]:
+        """What Optuna's tables hold of all trials' values, by number."""
+        with self._reading() as connection:
+            return rows.read_values(connection, self._id)
+
     def add(self, number: int, proposal: Proposal, attributes: Mapping[str, object], state: TrialState) -> None:
         """A new trial, waiting or failed already."""
         finished = rows.utc_now() if state.is_finished else None

@@ -21,6 +21,7 @@ from dmlray.sweep.names import SamplerName
 from dmlray.sweep.records import ASKED, TrialRecord, TrialState, asked_for, epoch_attribute, json_numbers, with_epoch
 from dmlray.sweep.sampler import suggestions
 from dmlray.sweep.space import Space
+from dmlray.sweep.rows import TableValues
 from dmlray.sweep.store import Store
 from dmlray.sweep.warm_start import Observation, told
 
@@ -115,6 +116,10 @@ class Study:
         if self._read_only:
             self._load()
         return [row.record for row in self._rows.values()]
+
+    def table_values(self) -> list[TableValues]:
+        """What Optuna's tables hold of all trials' values, by number, for comparison with ``trials``."""
+        return self._store.table_values()
 
     def waiting(self) -> list[TrialRecord]:
         """Trials asked for and never started: after a restart they come before any new one."""

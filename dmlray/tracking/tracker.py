@@ -2,12 +2,14 @@
 
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import zip_longest
 from typing import TYPE_CHECKING, TypeVar
 
 from dmlray.errors import UnavailableError
+from dmlray.tracking.audit import differences
 from dmlray.tracking.known import KnownRun, stamp
 from dmlray.tracking.record import RunRecord
 from dmlray.tracking.store import artifact_root, creation_lock, database_of, prepare_environment
@@ -20,6 +22,7 @@ KEY_TAG = "dmlray.key"
 _PARENT_TAG, _NAME_TAG = "mlflow.parentRunId", "mlflow.runName"
 _TAGS, _PARAMS, _METRICS = 50, 50, 500  # of each in a request, which MLflow limits to 1,000,000 bytes
 _REFUSALS = {"INVALID_PARAMETER_VALUE", "BAD_REQUEST", "RESOURCE_DOES_NOT_EXIST", "RESOURCE_ALREADY_EXISTS"}
+_STRANGER = "is not in the study"
 _NOISE = ("alembic", "mlflow", "urllib3.connectionpool")
 
 Item = TypeVar("Item")
@@ -62,6 +65,52 @@ class Tracker:
     def run_id(self, key: str) -> str:
         """The server's id of a run that has been synced."""
         return self._known[key].run_id
+
+    def audit(self, records: Sequence[RunRecord], prefix: str) -> dict[str, list[str]]:
+        """By key, what differs between ``records`` and the runs that are there, with any other key ``prefix``N.
+
+        Raises UnavailableError when the server does not answer.
+        """
+        with self._errors_told("cannot be used"):
+            client = self._connect()
+        with self._errors_told("could not be read"):
+            runs = self._runs_by_key(client)
+            found = {record.key: list(differences(client, runs.get(record.key, []), record)) for record in records}
+        strangers = [
+            key for key in runs if key.startswith(prefix) and key[len(prefix) :].isdigit() and key not in found
+        ]
+        return {key: said for key, said in found.items() if said} | {key: [_STRANGER] for key in strangers}
+
+    def rebuild(self, records: Sequence[RunRecord], keys: Iterable[str]) -> None:
+        """Remove the runs of ``keys``, then send what the server lacks. Raises as ``sync`` does.
+
+        Runs that lay under a removed one, such as a sweep's ensembles, come under its successor.
+        """
+        with self._errors_told("cannot be used"):
+            client = self._connect()
+        with self._errors_told("could not be cleaned"):
+            runs = self._runs_by_key(client)
+            removed = {run.info.run_id: key for key in keys for run in runs.get(key, [])}
+            for run_id, key in removed.items():
+                self._known.pop(key, None)
+                client.delete_run(run_id)
+        self.sync(records)
+        with self._errors_told("could not be cleaned"):
+            for run in (run for same in runs.values() for run in same if run.info.run_id not in removed):
+                key = removed.get(run.data.tags.get(_PARENT_TAG, ""), "")
+                if key in self._known:
+                    client.set_tag(run.info.run_id, _PARENT_TAG, self._known[key].run_id)
+
+    def _runs_by_key(self, client: "MlflowClient") -> dict[str, list["Run"]]:
+        found: dict[str, list[Run]] = defaultdict(list)
+        token: str | None = None
+        while True:
+            page = client.search_runs([self._experiment_id], max_results=1000, page_token=token)
+            for run in page:
+                found[run.data.tags.get(KEY_TAG, "")].append(run)
+            token = page.token
+            if not token:
+                return found
 
     def _connect(self) -> "MlflowClient":
         if self._client is None:

@@ -1,6 +1,7 @@
 """The study survives what happens to its driver: nothing lost, nothing twice, the same suggestions."""
 
 import math
+import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -305,7 +306,7 @@ def test_refuses_a_damaged_file(
             "trial 0 does not fit its checksum",
         ),
         (
-            "UPDATE trial_user_attributes SET value_json = replace(value_json, '"epochs": 4', '"epochs": 5')",
+            "UPDATE trial_user_attributes SET value_json = replace(value_json, 'epochs', 'epochz')",
             "does not fit its checksum",
         ),
         ("DELETE FROM trial_user_attributes", "damaged: 'asked'"),
@@ -402,6 +403,36 @@ def test_samplers_see_nan_as_the_worst(study: Study, space: Space) -> None:
     with closing(Store(study.path)) as store:
         worst, lost = FrozenTrials().of(store.read())
     assert (worst.state.name, worst.value, lost.state.name) == ("COMPLETE", 0.0, "FAIL")
+
+
+@settings(deadline=None, max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(share=st.floats(0, 1))
+@pytest.mark.thorough
+def test_a_log_cut_anywhere_opens_at_its_last_whole_change(
+    tmp_path: Path, empty: bytes, space: Space, share: float
+) -> None:
+    path, crashed = tmp_path / "study.db", tmp_path / "crashed"
+    for leftover in tmp_path.glob("study.db*"):
+        leftover.unlink()
+    path.write_bytes(empty)
+    states: list[list[TrialRecord]] = []
+    with closing(Study.open(path)) as study:
+        for change in (
+            lambda: study.ask(space),
+            lambda: study.start(0),
+            lambda: study.report(0, 1, METRICS, "c", "d"),
+            lambda: study.complete(0, 0.5, 1, METRICS),
+        ):
+            states.append(list(study.trials()))
+            change()
+        states.append(list(study.trials()))
+        shutil.rmtree(crashed, ignore_errors=True)
+        crashed.mkdir()
+        shutil.copy(path, crashed / "study.db")
+        log = (tmp_path / "study.db-wal").read_bytes()
+    (crashed / "study.db-wal").write_bytes(log[: int(share * len(log))])
+    with closing(Study.open(crashed / "study.db")) as again:
+        assert again.trials() in states
 
 
 def test_equal_configurations_have_equal_fingerprints() -> None:

@@ -1,0 +1,117 @@
+"""Whether a sweep's files agree with its study: tables, configurations, checkpoints, predictions. Changes nothing."""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from dmlray.config import TrialConfig
+from dmlray.data.dataset import open_splits
+from dmlray.data.predictions import load_predictions
+from dmlray.errors import DmlrayError, StorageError
+from dmlray.sweep.records import TrialRecord, TrialState
+from dmlray.sweep.rows import TableValues
+from dmlray.sweep.settings import SweepConfig, SweepFolder
+from dmlray.train.checkpoint import checkpoint_digest
+from dmlray.train.trial import PREDICTIONS
+
+Ids = Sequence[str]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One disagreement with the study, at a file or an MLflow run."""
+
+    place: str
+    problem: str
+
+
+def check_tables(place: Path, trials: Sequence[TrialRecord], tables: Sequence[TableValues]) -> Iterator[Finding]:
+    """What Optuna's tables say of values, against the sealed attributes that the driver goes by."""
+    for trial, table in zip(trials, tables, strict=True):
+        if table.value != trial.value:
+            problem = (
+                f"trial {trial.number} has the value {table.value} in Optuna's table, {trial.value} in its outcome"
+            )
+            yield Finding(str(place), problem)
+        expected = {epoch: gap for epoch, gap in trial.history if math.isfinite(gap)}
+        for epoch in sorted(expected.keys() | table.intermediate.keys()):
+            if expected.get(epoch) != table.intermediate.get(epoch):
+                known, found = expected.get(epoch), table.intermediate.get(epoch)
+                problem = (
+                    f"trial {trial.number} has {found} in Optuna's table after epoch {epoch}, {known} in its report"
+                )
+                yield Finding(str(place), problem)
+        try:
+            TrialConfig.model_validate(trial.config)
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            where = ".".join(str(part) for part in first["loc"])
+            yield Finding(
+                str(place), f"trial {trial.number} has a configuration that cannot be: {where}: {first['msg']}"
+            )
+
+
+def check_files(folder: SweepFolder, config: SweepConfig, trials: Sequence[TrialRecord]) -> Iterator[Finding]:
+    """Checkpoints against the digests in the study, predictions against the checkpoint and the data they come from."""
+    ids: dict[str, Ids] = {}
+    try:
+        splits = open_splits(config.data, train=config.stream is None)
+        ids = {name: dataset.ids for name, dataset in splits.items()}
+        for name, dataset in splits.items():
+            if config.fingerprints.get(name, dataset.fingerprint) != dataset.fingerprint:
+                yield Finding(str(config.data / name), "is not the data that the sweep was started on")
+    except DmlrayError as error:
+        yield Finding(str(config.data), f"the data cannot be looked at: {error}")
+    for trial in trials:
+        if trial.curve and trial.state is not TrialState.failed:
+            yield from _check_checkpoints(folder.trial(trial.number) / "checkpoints", trial)
+        if trial.state is TrialState.complete:
+            yield from _check_predictions(folder, config, trial, ids)
+
+
+def _check_checkpoints(folder: Path, trial: TrialRecord) -> Iterator[Finding]:
+    """All that are there; those that a trial goes on from, or is known by, must be there."""
+    epochs = dict(zip((epoch for epoch, _ in trial.curve), trial.checkpoints, strict=True))
+    newest, best = epochs[max(epochs)], epochs.get(trial.best_epoch or max(epochs))
+    for name, digest in dict.fromkeys(epochs.values()):
+        path = folder / name
+        if not path.exists():
+            if (name, digest) in (newest, best):
+                yield Finding(str(path), f"is missing; the study names it for trial {trial.number}")
+        elif (problem := _digest_problem(path, digest)) is not None:
+            yield Finding(str(path), problem)
+
+
+def _digest_problem(path: Path, digest: str) -> str | None:
+    try:
+        found = checkpoint_digest(path)
+    except OSError as error:
+        return f"cannot be read: {error.strerror}"
+    return None if found == digest else f"has the SHA-256 {found[:16]}..., {digest[:16]}... in the study"
+
+
+def _check_predictions(
+    folder: SweepFolder, config: SweepConfig, trial: TrialRecord, ids: dict[str, Ids]
+) -> Iterator[Finding]:
+    """Of a complete trial: validation, and test where the study has a test_gap."""
+    epochs = dict(zip((epoch for epoch, _ in trial.curve), trial.checkpoints, strict=True))
+    _, digest = epochs.get(trial.best_epoch or 0, (None, None))
+    for split, file in PREDICTIONS.items():
+        if split == "test" and "test_gap" not in trial.metrics:
+            continue
+        path = folder.trial(trial.number) / file
+        try:
+            predictions = load_predictions(path)
+        except StorageError as error:
+            yield Finding(str(path), error.problem)
+            continue
+        meta = {"sweep": config.name, "trial": str(trial.number), "split": split, "checkpoint": digest}
+        meta["data"] = config.fingerprints.get(split)
+        for key, expected in meta.items():
+            if expected is not None and predictions.meta.get(key) != expected:
+                yield Finding(str(path), f"has {key} {predictions.meta.get(key)!r}, {expected!r} in the study")
+        if split in ids and list(predictions.ids) != list(ids[split]):
+            yield Finding(str(path), f"is not of the videos in {config.data / split}")
