@@ -18,6 +18,7 @@ from dmlray.train.channel import Channel, Event, TrialEnd
 from dmlray.train.worker import Runner, serve_trials
 
 _GRACE_S = 10.0  # for a worker in the middle of an epoch, which looks at its channel only after it
+_START_S = 90.0  # for workers that are being started again after the last trial had ended them
 _PATIENCE_S = 5.0  # between looks at whether the Ray Train run is still alive
 
 
@@ -74,8 +75,8 @@ class Slot(tune.Trainable):
 
     def cleanup(self) -> None:
         """Let the Ray Train run end by itself: killed, it would leave its placement group and with it the CPUs."""
-        ray.get(self._channel.close.remote())
-        self._thread.join(_GRACE_S)
+        is_training = ray.get(self._channel.close.remote())
+        self._thread.join(_GRACE_S if is_training else _START_S)
 
     def save_checkpoint(self, checkpoint_dir: str) -> dict[str, Any]:
         """Nothing: checkpoints belong to the trial's folder, not to Tune."""

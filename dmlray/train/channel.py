@@ -57,11 +57,16 @@ class Channel:
         except TimeoutError:
             return None
 
-    async def close(self) -> None:
-        """There will be no more tasks: the worker may go, after the report that it is about to make at the latest."""
+    async def close(self) -> bool:
+        """There will be no more tasks: the worker may go, after the report that it is about to make at the latest.
+
+        True when it is in the middle of a trial; otherwise it is waiting here, or on its way after a restart.
+        """
+        is_training = self._task is not None
         self._task, self._closed = None, True
         self._decide(False)
         self._changed.set()
+        return is_training
 
     async def next_task(self) -> TrialTask | None:
         """Wait for a task; None once closed. One that comes back after `MAX_STARTS` starts ends as ``worker_lost``."""

@@ -61,11 +61,23 @@ def evaluate(
             raise FloatingPointError("the loss is not finite")
         return part, output.logits.float().sigmoid(), loss
 
-    with torch.inference_mode(), closing(batches.epoch(0)) as epoch:
-        for batch in epoch:
-            for part, probabilities, loss in micro_batch.run(batch, predict) if len(batch) else []:
-                store.add(part, *evaluation.add(probabilities, part.labels, part.indices, loss))
+    problem = None
+    try:
+        with torch.inference_mode(), closing(batches.epoch(0)) as epoch:
+            for batch in epoch:
+                for part, probabilities, loss in micro_batch.run(batch, predict) if len(batch) else []:
+                    store.add(part, *evaluation.add(probabilities, part.labels, part.indices, loss))
+    except FloatingPointError as error:
+        problem = str(error)
+    _check_together(peers, problem)
     return _merged(peers, evaluation, store)
+
+
+def _check_together(peers: Peers, problem: str | None) -> None:
+    """What one worker has found ends the evaluation of all."""
+    found = [each for each in peers.gather(problem) if each is not None]
+    if agreed := peers.agree(found[0] if found else None):
+        raise FloatingPointError(agreed)
 
 
 def _merged(peers: Peers, evaluation: Evaluation, store: "_Store") -> SplitResult:

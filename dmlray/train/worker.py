@@ -16,6 +16,8 @@ from dmlray.train.distributed import Peers
 from dmlray.train.limits import ERROR_FILE, Overdue, Watch, cause_of_death, guarded
 from dmlray.train.task import EpochReport, TrialOutcome, TrialTask
 
+_TOGETHER = ("nan", "bad_config")  # reasons for which several workers end a trial at the same step
+
 
 class Report(Protocol):
     """Hands a report over; True to train on."""
@@ -35,8 +37,8 @@ def serve_trials(settings: dict[str, Any]) -> None:
     """Ray Train's worker function: take tasks from ``settings["channel"]`` and train each with ``settings["runner"]``.
 
     A user error ends its trial and the worker goes on. Anything else (a CUDA error poisons its process) ends the trial
-    and the process; Ray Train starts a clean one. Of several workers any error ends all, since the others may wait
-    for the one that has failed.
+    and the process; Ray Train starts a clean one. An error that one of several workers meets alone ends all of them,
+    since the others wait for it.
     """
     channel = settings["channel"]
     context = ray.train.get_context()
@@ -45,7 +47,7 @@ def serve_trials(settings: dict[str, Any]) -> None:
         end, error = _train(task, settings["runner"], channel, peers)
         if peers.is_first or end.outcome is None:
             ray.get(channel.end.remote(task.number, end))
-        if error is not None and (peers.size > 1 or not isinstance(error, DmlrayError)):
+        if error is not None and not (isinstance(error, DmlrayError) and (peers.size == 1 or end.reason in _TOGETHER)):
             raise error
         _forget_trial()
 
