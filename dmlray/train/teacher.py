@@ -1,5 +1,6 @@
 """Stored predictions of the training videos, as targets to distil from."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +33,7 @@ class Teacher:
         self._order = np.argsort(ids)
         self._ids = ids[self._order]
 
-    def targets(self, ids: list[str], device: torch.device) -> Targets:
+    def targets(self, ids: Sequence[str], device: torch.device) -> Targets:
         """Softened probabilities: sigmoid(log-odds / temperature). Raises DataError naming a video without any."""
         rows = self._rows(ids)
         scores = torch.from_numpy(self._scores[rows])
@@ -40,7 +41,7 @@ class Teacher:
             scores = (scores.clamp(_LEAST, _MOST).logit() / self._temperature).sigmoid()
         return Targets(torch.from_numpy(self._labels[rows].astype(np.int64)).to(device), scores.to(device))
 
-    def _rows(self, ids: list[str]) -> NDArray[np.int64]:
+    def _rows(self, ids: Sequence[str]) -> NDArray[np.int64]:
         wanted = _encoded(ids)
         places = np.searchsorted(self._ids, wanted).clip(max=max(0, len(self._ids) - 1))
         known = self._ids[places] == wanted if len(self._ids) else np.zeros(len(ids), dtype=bool)
@@ -52,5 +53,5 @@ class Teacher:
         return rows
 
 
-def _encoded(ids: list[str]) -> NDArray[np.bytes_]:
+def _encoded(ids: Sequence[str]) -> NDArray[np.bytes_]:
     return np.array([name.encode() for name in ids], dtype=np.bytes_)
