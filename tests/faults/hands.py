@@ -78,8 +78,11 @@ def _serve(connection: Connection, parent: int) -> None:
     ctypes.CDLL(None).prctl(_DIES_WITH_PARENT, signal.SIGKILL)
     if os.getppid() != parent:
         return
-    torch_of_train = SimpleNamespace(get_device=lambda: torch.device("cpu"))
-    worker.ray = SimpleNamespace(get=lambda value: value, train=SimpleNamespace(torch=torch_of_train))
+    context = SimpleNamespace(get_world_rank=lambda: 0, get_world_size=lambda: 1)
+    train = SimpleNamespace(
+        torch=SimpleNamespace(get_device=lambda: torch.device("cpu")), get_context=lambda: context
+    )
+    worker.ray = SimpleNamespace(get=lambda value: value, train=train)
     worker.serve_trials({"runner": connection.recv(), "channel": _Remote(connection)})
 
 

@@ -91,7 +91,7 @@ def _resumed_at_the_last_commit(sandbox: Sandbox, events: list[Event], is_fallba
 
 def table(sandbox: Sandbox) -> Table:
     """I8: what must not depend on interruptions. Only the seconds may differ."""
-    timed = {"videos_per_s", "epoch_s", "wait_share"}
+    timed = {"videos_per_s", "epoch_s", "wait_share", "sweep_s"}
     return [
         (
             record.number,

@@ -72,11 +72,11 @@ class ObservedRunner:
     plan: Plan
     runner: Callable[..., Any]
 
-    def __call__(self, task: Any, *rest: Any) -> Any:
+    def __call__(self, task: Any, *rest: Any, **options: Any) -> Any:
         oracle = self.plan.oracle
         oracle.write("start", trial=task.number, checkpoint=task.checkpoint)
         failpoints.observe(lambda place, **details: self.plan.in_worker(place, trial=task.number, **details))
-        outcome = self.runner(task, *rest)
+        outcome = self.runner(task, *rest, **options)
         oracle.write("finish", trial=task.number, status=outcome.status)
         return outcome
 

@@ -72,6 +72,7 @@ class Nursery:
     """Drivers without Ray, see `tests.faults.nursery`."""
 
     def __init__(self, clock: Path | None = None) -> None:
+        self.has_clock = clock is not None
         self._process = subprocess.Popen(
             [sys.executable, "-m", "tests.faults.nursery"],
             cwd=REPOSITORY,
@@ -96,9 +97,9 @@ class Nursery:
         return answer
 
     def close(self) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        self._process.wait(10)
+        with self._process as process:
+            assert process.stdin is not None
+            process.stdin.close()  # it ends by itself
 
 
 class _Forked:
@@ -139,7 +140,7 @@ class OnRay:
             process = subprocess.Popen(
                 [sys.executable, "-m", "tests.faults.driver", str(files.plan), *words, *address],
                 cwd=folder,
-                env=CLEAN | dict(self._environment) | dict(environment),
+                env=CLEAN | dict(self._environment) | {"FAULTS_FOLDER": str(folder)} | dict(environment),
                 stdout=out,
                 stderr=err,
                 start_new_session=True,

@@ -4,6 +4,7 @@ import json
 import shutil
 import signal
 import time
+import warnings
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -29,7 +30,7 @@ space:
   epochs: {EPOCHS}
   batch_size: 16
   head: {{kind: logistic, dropout: {{float: [0.0, 0.4]}}}}
-  optimizer: {{learning_rate: {{float: [1e-3, 3e-1], log: true}}}}
+  optimizer: {{kind: adam, learning_rate: {{float: [1e-3, 3e-1], log: true}}}}
 """
 
 
@@ -45,7 +46,9 @@ class Toys:
         from dmlray.tracking import Tracker, default_uri
 
         folder.mkdir(parents=True, exist_ok=True)
-        Tracker(default_uri(folder), "dmlray").sync([])
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # SQLAlchemy's, of MLflow's models
+            Tracker(default_uri(folder), "dmlray").sync([])
         return cls(write_data(folder / "data", VIDEO), folder / "mlflow.db")
 
 
