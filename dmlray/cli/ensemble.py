@@ -1,5 +1,7 @@
 """`dmlray ensemble`: from a sweep's trials to the best small ensemble."""
 
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -39,6 +41,16 @@ def ensemble(
         bool, typer.Option("--from-stores", help="Measure on the stored 50 best classes alone; no model is run.")
     ] = False,
     report_split: Annotated[float, typer.Option(help="Share of validation videos kept from the selection.")] = 0.5,
+    members: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--member", metavar="PREDICTIONS", help="Validation predictions from elsewhere: Kaggle's CSV, Arrow."
+        ),
+    ] = None,
+    vocabulary: Annotated[
+        Path | None, typer.Option(help="Names of the classes for the package: a CSV with Index and Name.")
+    ] = None,
+    publish: Annotated[bool, typer.Option("--publish", help="Also register it, see `dmlray publish`.")] = False,
     save_as: Annotated[str | None, typer.Option("--as", help="The ensemble's own name (default: top<TOP>).")] = None,
     as_json: Json = False,
     results: Results = DEFAULT_RESULTS,
@@ -57,7 +69,9 @@ def ensemble(
     from dmlray.ensemble.runs import ensemble_run
     from dmlray.ensemble.scoring import best_device
     from dmlray.ensemble.search import Limits, search_ensemble
-    from dmlray.registry.export import export_package
+    from dmlray.registry.export import discard_package, export_package
+    from dmlray.registry.outside import load_outside
+    from dmlray.registry.vocabulary import read_vocabulary
     from dmlray.sweep.records import TrialState
     from dmlray.sweep.runs import label
     from dmlray.sweep.settings import SweepFolder, check_name, load_settings
@@ -71,21 +85,32 @@ def ensemble(
     with closing(Study.open(folder.study, read_only=True)) as study:
         finished = [trial for trial in study.trials() if trial.state is TrialState.complete]
     candidates = load_candidates((t.number, label(t), folder.trial(t.number)) for t in finished)
-    splits = open_splits(config.data)
+    splits = open_splits(config.data, train=False)
+    candidates += load_outside(members or (), splits["validation"])
+    names = read_vocabulary(vocabulary, splits["validation"].schema.classes) if vocabulary else None
     timed = front or max_mb is not None or max_ms_per_video is not None
     limits = Limits(max_mb, max_ms_per_video, splits["validation"] if timed else None)
-    blender = None if from_stores else DenseBlender(splits, config.seed, best_device())
+    blender = None if from_stores or members else DenseBlender(splits, config.seed, best_device())
     found = search_ensemble(candidates, settings, limits, blender)
     own_name = check_name(save_as or f"top{top}", "--as")
     directory = folder.ensemble(own_name)
+    discard_package(directory)
     save_ensemble(directory, found.report, found.validation, found.test)
-    export_package(folder, own_name)
+    has_outside = any(member.trial < 0 for member in found.report.members)
+    if not has_outside:
+        export_package(folder, own_name, names)
     Tracker(config.tracking_uri, "dmlray").sync([ensemble_run(config.name, own_name, found.report, directory)])
     if as_json:
         answer({"version": 1, "sweep": name, "ensemble": own_name, **found.report.model_dump(mode="json")})
     else:
         _print(found.report)
         print(f"saved in {directory}")
+        if has_outside:
+            print("not packaged: of the members with negative numbers there are only predictions")
+    if publish:
+        from dmlray.cli.publish import publish_ensemble, sentence
+
+        print(sentence(publish_ensemble(folder, own_name)), file=sys.stderr)
 
 
 def _print(report: "EnsembleReport") -> None:

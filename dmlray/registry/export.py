@@ -43,6 +43,11 @@ def load_report(directory: Path) -> EnsembleReport:
         raise StorageError(path, f"is damaged: {str(error).splitlines()[0]}") from error
 
 
+def discard_package(directory: Path) -> None:
+    """Remove the package of an ensemble that is about to be chosen anew."""
+    shutil.rmtree(directory / PACKAGE, ignore_errors=True)
+
+
 def export_package(folder: SweepFolder, name: str, vocabulary: Sequence[str] | None = None) -> Path:
     """Write the package of a sweep's ensemble ``name``, replacing an earlier one; gives its folder.
 
