@@ -103,7 +103,10 @@ class FloatRange(Leaf):
 
     def suggest(self, suggester: Suggester) -> float:
         """A float within the bounds; on a grid exactly what is written, 0.3 and not 3 * 0.1."""
-        value = suggester.float(self.name, self.low, self.high, self.step, self.log)
+        return self.exact(suggester.float(self.name, self.low, self.high, self.step, self.log))
+
+    def exact(self, value: builtins.float) -> builtins.float:
+        """``value``, or on a grid the point that it stands for."""
         return value if self.step is None else self.on_grid(round((value - self.low) / self.step))
 
     def on_grid(self, index: builtins.int) -> builtins.float:

@@ -4,14 +4,13 @@ import heapq
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
 from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
 from dmlray.sweep.names import SamplerName
 from dmlray.sweep.pool import Curve, Pool
-from dmlray.sweep.sampler import OWN_TRIES, Proposal, planned, suggestions
+from dmlray.sweep.sampler import Proposal, planned, suggestions
 from dmlray.sweep.space import Space
 from dmlray.sweep.stopping import StoppingConfig, should_stop
 
@@ -114,9 +113,8 @@ class _Sweep:
         return value, False
 
     def _suggest(self, number: int) -> Proposal:
-        """The first suggestion that repeats no trial; after as many tries as a sampler has, the last."""
-        proposals = suggestions(self.space, self.strategy.sampler, self.seed, number, self.past)
-        for proposal in islice(proposals, OWN_TRIES):
+        """The first suggestion that repeats no trial, as in a sweep; where there is none, the last."""
+        for proposal in suggestions(self.space, self.strategy.sampler, self.seed, number, self.past):
             if not self._was_asked(proposal.params):
                 break
         return proposal

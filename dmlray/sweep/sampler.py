@@ -13,10 +13,11 @@ from optuna.trial import FrozenTrial
 from dmlray.sweep.configurations import NamedConfiguration
 from dmlray.sweep.grid import grid_points, grid_size
 from dmlray.sweep.names import SamplerName
-from dmlray.sweep.ranges import Scalar
+from dmlray.sweep.ranges import FloatRange, Scalar
 from dmlray.sweep.samplers import SAMPLERS, Asked, Planned
 from dmlray.sweep.seen import Seen
 from dmlray.sweep.space import Space
+from dmlray.sweep.tree import leaves
 
 OWN_TRIES, RANDOM_TRIES = 6, 44  # at a configuration that was not tried before
 MAX_GRID = 20_000  # points that are walked, where those tries found nothing new
@@ -53,8 +54,9 @@ def suggestions(
 ) -> Iterator[Proposal]:
     """What trial ``number`` may be, the best first, until one was not tried before.
 
-    The first trials are the space's named configurations. After them some tries of the sampler itself, then some at random, then every point of a small enough grid; of the sampler
-    ``grid`` the points whose parameters no trial has had. Where this ends, the space holds nothing new.
+    The first trials are the space's named configurations. After them some tries of the sampler itself, then some at
+    random, then every point of a small enough grid; of the sampler ``grid`` the points whose parameters no trial has
+    had. Where this ends, the space holds nothing new.
     """
     if number < len(space.configurations):
         yield configured(space, space.configurations[number])
@@ -87,7 +89,9 @@ def _ask(space: Space, sampler: BaseSampler, number: int, past: Sequence[FrozenT
     study = optuna.create_study(storage=Seen(past, number), sampler=sampler, direction="maximize")
     trial = study.ask()
     config = space.suggest(_OptunaSuggester(trial))
-    return Proposal(config, trial.params, trial.distributions)
+    floats = {leaf.name: leaf for leaf in leaves(space.root) if isinstance(leaf, FloatRange)}
+    params = {name: floats[name].exact(value) if name in floats else value for name, value in trial.params.items()}
+    return Proposal(config, params, trial.distributions)
 
 
 def _key(params: Mapping[str, Any]) -> frozenset[tuple[str, str]]:
