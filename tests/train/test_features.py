@@ -78,6 +78,7 @@ EVERYTHING = {
 }
 
 
+@pytest.mark.thorough
 def test_a_trial_with_everything_at_once_distils_its_teacher_exactly(
     data: Path, frame_data: Path, tmp_path: Path
 ) -> None:
