@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.testing import assert_close
 
@@ -14,6 +14,7 @@ from tests.model.cases import FRAME_SCHEMA, random_features, seeded
 CPU = torch.device("cpu")
 
 
+@settings(max_examples=15)
 @given(probability=st.floats(0.0, 0.95), modalities=st.integers(1, 3), seed=st.integers(0, 99))
 def test_a_video_never_loses_all_its_modalities(probability, modalities, seed):
     frames = {f"m{number}": torch.ones(20, 3, 2) for number in range(modalities)}
@@ -37,6 +38,7 @@ def test_nothing_is_dropped_in_evaluation():
     assert ModalityDropout(0.9).eval()(frames) is frames
 
 
+@settings(max_examples=15)
 @given(alpha=st.sampled_from([0.1, 0.4, 1.0, 8.0]), videos=st.integers(0, 9), seed=st.integers(0, 99))
 def test_every_video_is_the_partner_of_one(alpha, videos, seed):
     mixing = seeded(draw_mixing, videos, alpha, CPU, seed=seed)

@@ -1,7 +1,7 @@
 """Averages of parameters, against the plain recurrences that they stand for."""
 
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 from torch.testing import assert_close
@@ -9,7 +9,8 @@ from torch.testing import assert_close
 from dmlray.train.averaging import MovingAverage, mean_of
 
 
-@given(values=st.lists(st.floats(-5, 5), min_size=1, max_size=30), decay=st.floats(0.1, 0.99))
+@settings(max_examples=15)
+@given(values=st.lists(st.floats(-5, 5), min_size=1, max_size=12), decay=st.floats(0.1, 0.99))
 def test_moving_average(values: list[float], decay: float) -> None:
     model = nn.Linear(2, 1)
     average = MovingAverage(model, decay)
@@ -25,6 +26,7 @@ def test_moving_average(values: list[float], decay: float) -> None:
         assert_close(parameter.detach(), torch.full_like(parameter, expected), rtol=1e-4, atol=1e-5)
 
 
+@settings(max_examples=15)
 @given(values=st.lists(st.floats(-5, 5), min_size=1, max_size=6))
 def test_mean_of_states(values: list[float]) -> None:
     states = [{"weight": torch.full((2, 3), value)} for value in values]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 from torch.testing import assert_close
@@ -47,6 +47,7 @@ def plain(logits: Tensor) -> ModelOutput:
     return ModelOutput(logits, torch.zeros(()))
 
 
+@settings(max_examples=15)
 @given(seed=st.integers(0, 99), smoothing=st.floats(0, 0.9), weight=st.sampled_from([0.5, 1.0, 7.0]))
 def test_smooth_and_weighted_labels_equal_their_dense_form(seed: int, smoothing: float, weight: float) -> None:
     logits = logits_of(seed).requires_grad_()
