@@ -1,12 +1,15 @@
 """Named configurations: what they take over from the space, what is refused, and how the sampler sees them."""
 
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from dmlray.config import LogisticHead, MixtureHead, NoEncoder, RecurrentEncoder, SruEncoder, TrialConfig
 from dmlray.errors import ConfigError
+from dmlray.sweep.asking import SpaceExhaustedError
 from dmlray.sweep.configurations import Given, NamedConfiguration, check_configurations
+from dmlray.sweep.study import Study
 from tests.sweep.spaces import load_text
 
 SPACE = """\
@@ -98,3 +101,25 @@ def test_change_the_fingerprint(tmp_path: Path) -> None:
     texts = (SPACE.removesuffix("configurations:\n"), SPACE + PLAIN, SPACE + "  b: {}\n")
     fingerprints = {load_text(tmp_path, text).fingerprint for text in texts}
     assert len(fingerprints) == 3
+
+
+@pytest.mark.parametrize("line", ["ensembles: {both: [a, c]}", "published: {c: 0.5}"])
+def test_what_speaks_of_others_is_refused(line: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"space\.yaml:9.*must be one of a"):
+        load_text(tmp_path, SPACE + "  a: {epochs: 2}\n" + line + "\n")
+
+
+def test_a_grid_trains_them_and_then_its_points(tmp_path: Path) -> None:
+    with_choice = "space:\n  epochs: {choice: [1, 2]}\n  batch_size: {choice: [8, 16]}\n"
+    named = "configurations: {one: {epochs: 2, batch_size: 8}, two: {epochs: 3}}\n"
+    space = load_text(tmp_path, with_choice + named)
+    path = tmp_path / "study.db"
+    Study.create(path, "toy", 0, "grid").close()
+    with closing(Study.open(path)) as study:
+        found = [study.ask(space) for _ in range(5)]
+        with pytest.raises(SpaceExhaustedError):
+            study.ask(space)
+    assert [trial.name for trial in found] == ["one", "two", None, None, None]
+    sizes = [(trial.config["epochs"], trial.config["batch_size"]) for trial in found]
+    assert sizes == [(2, 8), (3, TrialConfig().batch_size), (1, 8), (1, 16), (2, 16)]
+    assert found[0].params == {"epochs": 2, "batch_size": 8}
