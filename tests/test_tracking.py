@@ -1,6 +1,7 @@
 """Runs in MLflow: nothing twice, nothing lost, and a server that fails holds nobody up."""
 
 import socket
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ import pytest
 
 from dmlray.errors import MissingInputError, UnavailableError, UsageError
 from dmlray.tracking import BackgroundTracker, RunRecord, Tracker, default_uri, ui_command
+from dmlray.tracking import background as background_module
 from dmlray.tracking.tracker import RefusedRunError
 
 pytestmark = pytest.mark.filterwarnings("default")  # MLflow's imports warn
@@ -197,6 +199,81 @@ def test_what_failed_is_sent_later(uri, experiment, monkeypatch):
     background.submit([TRIAL])
     assert background.close(20) is None
     assert contents(uri, experiment).keys() == {"first", "first/0"}
+
+
+def test_a_server_that_comes_back_gets_what_it_missed_with_nothing_new(uri, experiment, monkeypatch):
+    monkeypatch.setattr(background_module, "PAUSE_S", 0.01)
+    monkeypatch.setattr(background_module, "RETRY_S", 0.05)
+    sent = []
+
+    def comes_back(self, records):
+        if len(sent) < 3:
+            sent.append("failed")
+            raise UnavailableError("down")
+        sent.extend(record.key for record in records)
+
+    monkeypatch.setattr(Tracker, "sync", comes_back)
+    background = BackgroundTracker(uri, experiment)
+    background.submit([SWEEP, TRIAL])
+    wait_for(lambda: len(sent) == 5)
+    assert sent == ["failed"] * 3 + ["first", "first/0"]
+    assert not background.is_failing
+    assert background.close(5) is None
+
+
+def test_what_changes_often_is_sent_in_its_newest_state(uri, experiment, monkeypatch):
+    monkeypatch.setattr(background_module, "PAUSE_S", 0.2)
+    sent = []
+    monkeypatch.setattr(Tracker, "sync", lambda self, records: sent.extend(records))
+    background = BackgroundTracker(uri, experiment)
+    for step in range(30):
+        background.submit([replace(SWEEP, metrics=[(step, {"loss": 1.0})])])
+        time.sleep(0.005)
+    assert background.close(5) is None
+    assert len(sent) <= 4
+    assert sent[-1].metrics[0][0] == 29
+
+
+def test_runs_that_another_process_writes_are_left_alone(uri, experiment, monkeypatch):
+    sent = []
+
+    def fails(self, records):
+        sent.extend(records)
+        raise UnavailableError("down")
+
+    monkeypatch.setattr(Tracker, "sync", fails)
+    background = BackgroundTracker(uri, experiment)
+    background.submit([SWEEP])
+    wait_for(lambda: background.is_failing)
+    background.abandon()
+    assert background.close(5) is None
+    assert len(sent) == 1
+
+
+FIRST = """
+import sys
+from dmlray.tracking import RunRecord, Tracker
+sys.stdin.read(1)
+Tracker(sys.argv[1], "dmlray").sync([RunRecord(sys.argv[2], sys.argv[2], "finished", metrics=[(1, {"loss": 2.0})])])
+"""
+
+
+@pytest.mark.slow
+def test_six_processes_may_be_the_first(tmp_path):
+    uri = default_uri(tmp_path)
+    started = [
+        subprocess.Popen([sys.executable, "-c", FIRST, uri, f"run{number}"], stdin=subprocess.PIPE, text=True)
+        for number in range(6)
+    ]
+    for process in started:
+        process.stdin.write("x")
+        process.stdin.flush()
+    for process in started:
+        process.communicate()
+    assert [process.returncode for process in started] == [0] * 6
+    found = contents(uri, "dmlray")
+    assert found.keys() == {f"run{number}" for number in range(6)}
+    assert all(steps(history, "loss") == [1] for _, history in found.values())
 
 
 def wait_for(condition):

@@ -89,11 +89,12 @@ def _check_runs(config: "SweepConfig", trials: "list[TrialRecord]") -> "list[Fin
 
 def _runs(config: "SweepConfig", trials: "list[TrialRecord]") -> "list[RunRecord]":
     from dmlray.sweep.runs import sweep_run, trial_run
+    from dmlray.sweep.settings import wanted
     from dmlray.sweep.summary import summarize
 
     if not trials:
         return []
-    parent = sweep_run(config, trials, summarize(trials, config.trials).is_over)
+    parent = sweep_run(config, trials, summarize(trials, wanted(config, trials)).is_over)
     return [parent, *(trial_run(config, trial) for trial in trials)]
 
 

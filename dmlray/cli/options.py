@@ -4,17 +4,37 @@ import json
 import sys
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
 import typer
+
+from dmlray.errors import UsageError
 
 Results = Annotated[
     Path, typer.Option("--results", envvar="DMLRAY_RESULTS", help="The folder where sweeps are kept.", file_okay=False)
 ]
 Json = Annotated[bool, typer.Option("--json", help="Answer with one JSON document on stdout.")]
 Name = Annotated[str, typer.Argument(help="The sweep's name.", metavar="NAME")]
+
+
+def _without_password(uri: str | None) -> str | None:
+    """Addresses are written into settings, logs and MLflow itself; a secret belongs in the environment."""
+    if uri is not None and urlsplit(uri).password is not None:
+        raise UsageError(
+            "--tracking-uri must be without a password: "
+            "a server's belongs in MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, a database's in PGPASSWORD"
+        )
+    return uri
+
+
 Tracking = Annotated[
     str | None,
-    typer.Option("--tracking-uri", envvar="MLFLOW_TRACKING_URI", help="MLflow's store (default: RESULTS/mlflow.db)."),
+    typer.Option(
+        "--tracking-uri",
+        envvar="MLFLOW_TRACKING_URI",
+        help="MLflow's store (default: RESULTS/mlflow.db).",
+        callback=_without_password,
+    ),
 ]
 Address = Annotated[
     str | None, typer.Option("--address", envvar="RAY_ADDRESS", help="A running Ray (default: start one here).")

@@ -1,14 +1,17 @@
 """Keeps MLflow in step with a running sweep, without ever making the sweep wait."""
 
+import time
 from collections.abc import Callable, Sequence
 
+from dmlray.errors import LeaseLostError
 from dmlray.sweep.records import TrialRecord
 from dmlray.sweep.runs import sweep_run, trial_run
 from dmlray.sweep.settings import SweepConfig, wanted
 from dmlray.sweep.summary import summarize
 from dmlray.tracking import BackgroundTracker
 
-_CLOSE_TIMEOUT_S = 30.0
+_CLOSE_TIMEOUT_S = 30.0  # for a server that answers
+_SHARE = 0.01  # of the sweep's time, which one that fails may still cost at the end
 
 
 class SweepMirror:
@@ -19,28 +22,36 @@ class SweepMirror:
         self._trials = {trial.number: trial for trial in trials}
 
     def __enter__(self) -> "SweepMirror":
+        self._began = time.monotonic()
         self._tracker = BackgroundTracker(self._config.tracking_uri, "dmlray")
-        self._send(list(self._trials.values()))
+        self._send(list(self._trials.values()), with_parent=True)
         return self
 
-    def __exit__(self, *exception: object) -> None:
-        warning = self._tracker.close(_CLOSE_TIMEOUT_S)
+    def __exit__(self, kind: type[BaseException] | None, *exception: object) -> None:
+        if kind is not None and issubclass(kind, LeaseLostError):
+            self._tracker.abandon()
+        elapsed = time.monotonic() - self._began
+        timeout = max(1.0, _SHARE * elapsed) if self._tracker.is_failing else _CLOSE_TIMEOUT_S
+        warning = self._tracker.close(min(timeout, _CLOSE_TIMEOUT_S))
         if warning:
-            self._warn(warning)
-
-    def settle(self, config: SweepConfig) -> None:
-        """Send the parent as the sweep's final settings have it: its budget may have ended it."""
-        self._config = config
-        self._send([])
+            self._warn(f"{warning}; what is missing is sent by search --resume or fsck --repair")
 
     def update(self, trial: TrialRecord) -> None:
-        """Send one changed trial."""
+        """Send one changed trial, with the sweep's own run where the trial's state is new."""
+        before = self._trials.get(trial.number)
         self._trials[trial.number] = trial
-        self._send([trial])
+        self._send([trial], with_parent=before is None or before.state is not trial.state)
 
-    def _send(self, changed: Sequence[TrialRecord]) -> None:
+    def settle(self, config: SweepConfig) -> None:
+        """The sweep has ended with these settings, which now may say that its space is exhausted."""
+        self._config = config
+        self._send([], with_parent=True)
+
+    def _send(self, changed: Sequence[TrialRecord], with_parent: bool) -> None:
         every = list(self._trials.values())
         if not every:
             return  # a sweep that never begins leaves no run
-        parent = sweep_run(self._config, every, summarize(every, wanted(self._config, every)).is_over)
-        self._tracker.submit([parent, *(trial_run(self._config, trial) for trial in changed)])
+        runs = [trial_run(self._config, trial) for trial in changed]
+        if with_parent:
+            runs.append(sweep_run(self._config, every, summarize(every, wanted(self._config, every)).is_over))
+        self._tracker.submit(runs)

@@ -1,11 +1,14 @@
 """A sweep as MLflow shows it: one parent run, one child run per trial. A pure projection of the study."""
 
+from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Literal
 
+from dmlray.sweep.budgets import gpu_seconds
 from dmlray.sweep.records import TrialRecord, TrialState
 from dmlray.sweep.settings import SweepConfig
+from dmlray.sweep.summary import duration_s
 from dmlray.tracking import RunRecord
 
 _STATUS: dict[TrialState, Literal["running", "finished", "failed"]] = {
@@ -23,12 +26,13 @@ def sweep_key(sweep: str) -> str:
 
 
 def sweep_run(config: SweepConfig, trials: Sequence[TrialRecord], is_over: bool) -> RunRecord:
-    """The parent run: the sweep's settings, and the best val_gap after each finished trial."""
+    """The parent run: the sweep's settings, and the best val_gap and all costs after each trial with a value."""
     finished = sorted((t for t in trials if t.value is not None and t.finished), key=lambda t: (t.finished, t.number))
-    best, curve = float("-inf"), []
+    best, spent, curve = float("-inf"), Counter[str](), []
     for step, trial in enumerate(finished):
         best = max(best, trial.value or best)
-        curve.append((step, {"best_val_gap": best}))
+        spent.update(_spent_hours(trial))
+        curve.append((step, {"best_val_gap": best, **spent}))
     started = [trial.started for trial in trials if trial.started]
     return RunRecord(
         key=sweep_key(config.name),
@@ -49,11 +53,12 @@ def sweep_run(config: SweepConfig, trials: Sequence[TrialRecord], is_over: bool)
 
 
 def trial_run(config: SweepConfig, trial: TrialRecord) -> RunRecord:
-    """A trial's run: its parameters, its curve by epoch, its final metrics at the last epoch."""
+    """A trial's run: its parameters, its curve by epoch, its final metrics and costs at the last epoch."""
     curve = list(trial.curve)
-    if trial.metrics and curve:
-        final = {f"best_{name}" if name in curve[-1][1] else name: v for name, v in trial.metrics.items()}
-        curve.append((curve[-1][0], final))
+    if trial.state.is_finished and curve:
+        last, known = curve[-1]
+        final = {f"best_{name}" if name in known else name: v for name, v in trial.metrics.items()}
+        curve.append((last, final | _spent_hours(trial) | _waited(trial)))
     return RunRecord(
         key=f"{config.name}/{trial.number}",
         name=f"#{trial.number} {label(trial)}",
@@ -63,13 +68,26 @@ def trial_run(config: SweepConfig, trial: TrialRecord) -> RunRecord:
             "dmlray.sweep": config.name,
             "dmlray.trial": str(trial.number),
             "dmlray.state": trial.state.value,
-            **({"dmlray.reason": trial.reason} if trial.reason else {}),
+            "dmlray.attempts": str(trial.attempts),
+            **({"dmlray.reason": trial.reason, "dmlray.message": trial.message or ""} if trial.reason else {}),
+            **{f"dmlray.retries.{reason}": str(count) for reason, count in trial.retries.items()},
         },
         params=flatten(trial.config),
         metrics=curve,
         start_time_ms=_milliseconds(trial.started) if trial.started else None,
         end_time_ms=_milliseconds(trial.finished) if trial.finished else None,
     )
+
+
+def _spent_hours(trial: TrialRecord) -> dict[str, float]:
+    return {"train_hours": (duration_s(trial) or 0.0) / 3600, "gpu_hours": gpu_seconds([trial]) / 3600}
+
+
+def _waited(trial: TrialRecord) -> dict[str, float]:
+    """The share of all training time in which there was no batch."""
+    total = duration_s(trial)
+    waited = sum(metrics.get("wait_share", 0.0) * metrics.get("epoch_s", 0.0) for _, metrics in trial.curve)
+    return {"total_wait_share": waited / total} if total else {}
 
 
 def describe(config: dict[str, object]) -> str:

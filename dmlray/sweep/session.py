@@ -77,6 +77,7 @@ def new_config(
         sampler=sampler,
         budget=Budget.model_validate(given(budget or {})),
         resources=Resources.model_validate(given(resources)),
+        retries=space.retries,
         tracking_uri=tracking_uri,
     )
     check_budget(config)

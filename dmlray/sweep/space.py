@@ -14,6 +14,7 @@ from dmlray.errors import ConfigError
 from dmlray.sweep.configurations import NamedConfiguration, parse_configurations
 from dmlray.sweep.probes import check_space
 from dmlray.sweep.ranges import Fixed, FloatRange, IntRange, Suggester
+from dmlray.sweep.retries import RetryConfig
 from dmlray.sweep.stopping import StoppingConfig
 from dmlray.sweep.tree import Group, leaves, parse_tree
 from dmlray.sweep.variants import unknown_key
@@ -28,6 +29,7 @@ class _Header(Config):
     description: str = ""
     trials: PositiveInt | None = None
     stopping: StoppingConfig = StoppingConfig()
+    retries: RetryConfig = RetryConfig()
     ensembles: dict[str, tuple[str, ...]] = {}
     published: dict[str, float] = {}
 
@@ -44,6 +46,7 @@ class Space:
     configurations: tuple[NamedConfiguration, ...] = ()  # trained first, in this order
     ensembles: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # names of configurations, by own name
     published: Mapping[str, float] = field(default_factory=dict)  # GAP of a configuration or an ensemble elsewhere
+    retries: RetryConfig = field(default_factory=RetryConfig)
 
     def suggest(self, suggester: Suggester) -> dict[str, Any]:
         """One configuration, as TrialConfig.model_validate accepts it.
@@ -115,6 +118,7 @@ def parse_space(root: Located) -> Space:
         configurations,
         header.ensembles,
         header.published,
+        header.retries,
     )
 
 
@@ -132,7 +136,8 @@ def _header(root: Located) -> _Header:
         first = error.errors(include_url=False)[0]
         *_, located = _along(root, first["loc"])
         if first["type"] == "extra_forbidden":
-            raise unknown_key(located.field, str(first["loc"][-1]), StoppingConfig.model_fields) from error
+            known = RetryConfig.model_fields if first["loc"][0] == "retries" else StoppingConfig.model_fields
+            raise unknown_key(located.field, str(first["loc"][-1]), known) from error
         raise ConfigError(located.field, first["input"], first["msg"].removeprefix("Input should be ")) from error
 
 

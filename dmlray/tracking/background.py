@@ -7,11 +7,15 @@ from dmlray.errors import UnavailableError
 from dmlray.tracking.record import RunRecord
 from dmlray.tracking.tracker import RefusedRunError, Tracker, parents_first
 
+PAUSE_S = 1.0  # between rounds: what changes often is sent in its newest state only
+RETRY_S = 30.0  # until what failed is tried again where nothing new has come
+
 
 class BackgroundTracker:
     """A Tracker on a thread of its own, with a mailbox that holds the newest record of each run.
 
-    A slow or dead server costs the caller nothing. What failed is tried again at the next ``submit`` and at ``close``.
+    A slow or dead server costs the caller nothing. What failed is tried again at the next ``submit``, after RETRY_S,
+    and at ``close``.
     """
 
     def __init__(self, uri: str, experiment: str) -> None:
@@ -28,6 +32,19 @@ class BackgroundTracker:
         with self._changed:
             self._waiting |= {record.key: record for record in records}
             self._is_new = True
+            self._changed.notify()
+
+    @property
+    def is_failing(self) -> bool:
+        """Whether the server did not take what was sent last."""
+        with self._changed:
+            return self._error is not None
+
+    def abandon(self) -> None:
+        """Send nothing more, but for what is on its way: another process writes these runs now."""
+        with self._changed:
+            self._waiting.clear()
+            self._is_closing = True
             self._changed.notify()
 
     def close(self, timeout_s: float) -> str | None:
@@ -47,10 +64,15 @@ class BackgroundTracker:
         is_last = False
         while not is_last:
             with self._changed:
-                self._changed.wait_for(lambda: self._is_new or self._is_closing)
+                self._changed.wait_for(self._has_work, RETRY_S if self._waiting else None)
                 self._is_new, is_last = False, self._is_closing
                 batch = list(self._waiting.values())
             self._send(batch)
+            with self._changed:
+                self._changed.wait_for(lambda: self._is_closing, PAUSE_S)
+
+    def _has_work(self) -> bool:
+        return self._is_new or self._is_closing
 
     def _send(self, batch: Sequence[RunRecord]) -> None:
         for record in parents_first(batch):
@@ -66,5 +88,6 @@ class BackgroundTracker:
 
     def _forget(self, record: RunRecord) -> None:
         with self._changed:
+            self._error = None
             if self._waiting.get(record.key) is record:  # else there is a newer one already
                 del self._waiting[record.key]

@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 
 from dmlray.config import TrialConfig
-from dmlray.errors import ConfigError
-from dmlray.sweep.director import Change, StudyDirector
+from dmlray.errors import ConfigError, DmlrayError, LeaseLostError, StorageError
+from dmlray.sweep.director import MAX_LOSSES, Change, StudyDirector
 from dmlray.sweep.records import TrialState
+from dmlray.sweep.retries import known_reason, reason_of_loss
 from dmlray.sweep.settings import SweepConfig, SweepFolder
 from dmlray.sweep.space import load_space
 from dmlray.sweep.study import Study
@@ -137,6 +138,77 @@ def test_a_trial_whose_slot_died_is_tried_again_then_given_up(sweep: Sweep) -> N
     lost = sweep.study.trials()[1]
     assert (lost.reason, lost.message) == ("worker_lost", "out of memory")
     assert director.failure is None
+
+
+@pytest.mark.parametrize(("reason", "budget"), [("nan", 0), ("out_of_memory", 1), ("storage", 3), ("preempted", 20)])
+def test_each_reason_has_its_own_retries_from_the_last_checkpoint(sweep: Sweep, reason: str, budget: int) -> None:
+    director = sweep.start()
+    numbers(director)
+    report(director, 0, 1, 0.5)
+    for attempt in range(budget):
+        director.on_event(Event(0, TrialEnd(reason=reason, message="again")))
+        assert sweep.study.trials()[0].retries == {reason: attempt + 1}
+        task = director.next_task()
+        assert task is not None
+        assert (task.number, task.checkpoint) == (0, "e1")
+    director.on_event(Event(0, TrialEnd(reason=reason, message="again")))
+    assert numbers(director) == []
+    assert (sweep.study.trials()[0].reason, sweep.changes[-1].what) == (reason, "failed")
+
+
+def test_retries_are_counted_across_drivers(sweep: Sweep) -> None:
+    director = sweep.start()
+    numbers(director)
+    director.on_event(Event(0, TrialEnd(reason="hang", message="silent")))
+    sweep.study.close()
+    again = sweep.start()
+    assert numbers(again) == [0, 1, 2]
+    again.on_event(Event(0, TrialEnd(reason="hang", message="silent")))
+    assert sweep.study.trials()[0].reason == "hang"
+
+
+def test_nodes_that_are_taken_away_do_not_end_the_sweep(sweep: Sweep) -> None:
+    director = sweep.start()
+    numbers(director)
+    for _ in range(MAX_LOSSES + 1):
+        director.on_lost(0, "the node was preempted", "preempted")
+        assert numbers(director) == [0]
+    assert director.failure is None
+
+
+@pytest.mark.parametrize("error", [StorageError("study.db", "is full"), LeaseLostError("taken over")])
+def test_a_study_that_takes_nothing_more_ends_the_sweep_without_a_word(
+    sweep: Sweep, error: DmlrayError, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    director = sweep.start()
+    numbers(director)
+    told = len(sweep.changes)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise error
+
+    for write in ("report", "complete", "fail", "forgive", "ask", "start"):
+        monkeypatch.setattr(sweep.study, write, refuse)
+    assert not report(director, 0, 1, 0.5)
+    assert director.error is error
+    assert director.wants_to_stop()
+    finish(director, 1, 0.5)
+    director.on_lost(2, "gone")
+    assert director.next_task() is None
+    assert len(sweep.changes) == told
+
+
+def test_ray_says_why_a_slot_was_lost() -> None:
+    class ActorDiedError(Exception):
+        preempted = True
+
+    assert reason_of_loss(ActorDiedError("its node")) == "preempted"
+    assert reason_of_loss(RuntimeError("Task was killed due to the node running low on memory.")) == "host_oom"
+    assert reason_of_loss(RuntimeError("Worker exit type: NODE_OUT_OF_MEMORY")) == "host_oom"
+    assert reason_of_loss(RuntimeError("The actor died unexpectedly")) == "worker_lost"
+    assert reason_of_loss(None) == "worker_lost"
+    assert known_reason("hang") == "hang"
+    assert known_reason("whatever") == known_reason(None) == "error"
 
 
 def test_a_sweep_whose_slots_keep_dying_is_given_up_and_can_be_resumed(sweep: Sweep) -> None:

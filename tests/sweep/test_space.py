@@ -194,3 +194,15 @@ def test_shipped_spaces_load(path: Path) -> None:
     assert space.trials
     for seed in range(20):
         TrialConfig.model_validate(space.suggest(RandomSuggester(seed)))
+
+
+def test_retries_are_settled_in_the_space_file(tmp_path: Path) -> None:
+    space = load_text(tmp_path, "retries: {out_of_memory: 3}\nspace: {epochs: 2}")
+    assert (space.retries.out_of_memory, space.retries.storage) == (3, 3)
+    for text, match in [
+        ("retries: {oom: 1}", "oom"),
+        ("retries: {nan: -1}", "nan"),
+        ("retries: {bad_config: 1}", "bad"),
+    ]:
+        with pytest.raises(ConfigError, match=match):
+            load_text(tmp_path, f"{text}\nspace: {{epochs: 2}}")
