@@ -238,7 +238,8 @@ class DistillationConfig(Config):
     """A teacher's stored predictions of the training videos as targets: Hinton et al. (2015, arXiv:1503.02531).
 
     The loss is 1 - ``weight`` of that of the labels and ``weight`` of that of the teacher, both softened by
-    ``temperature``. ``predictions`` is a file as trials and ensembles leave it, with every training video in it.
+    ``temperature``. ``predictions`` is a file as trials leave it, or a folder that `dmlray predict` filled, and holds
+    every training video.
     """
 
     predictions: Annotated[str, AfterValidator(lambda path: str(Path(path).absolute()))]
@@ -366,6 +367,7 @@ class TrialConfig(Config):
     optimizer: Optimizer = AdamConfig()
     batch_size: PositiveInt = 128
     micro_batch: PositiveInt | None = None  # videos of a batch at once, to save memory; None: all that memory holds
+    compile: bool = False  # by torch.compile, where no layer is recurrent: those stay with their fused kernels
     precision: Literal["bfloat16", "float16", "float32"] = "bfloat16"  # on a GPU; a CPU computes in float32
     bucketing: bool = False  # batches of videos of like lengths: less padding, less variety within a batch
     epochs: PositiveInt = 5

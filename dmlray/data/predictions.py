@@ -86,6 +86,11 @@ def load_predictions(path: Path) -> Predictions:
     return predictions
 
 
+def prediction_files(path: Path) -> list[Path]:
+    """``path`` if it is a file; the files of predictions that `dmlray predict` has left if it is a folder, in order."""
+    return [path] if path.is_file() else sorted(path.glob("part-*.arrow"))
+
+
 def _read(batch: pa.RecordBatch) -> Predictions:
     metadata = {key.decode(): value.decode() for key, value in (batch.schema.metadata or {}).items()}
     if metadata.get("format") != _FORMAT:

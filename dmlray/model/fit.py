@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dmlray.config import CosineSchedule, CrossModalFusion, NextVladPooling, Pooling, TransformerEncoder, TrialConfig
+from dmlray.data.predictions import prediction_files
 from dmlray.errors import ConfigError
 
 
@@ -46,8 +47,9 @@ def check_training(config: TrialConfig, modalities: Sequence[str]) -> None:
     if config.average_last > config.epochs:
         raise ConfigError("average_last", config.average_last, f"at most epochs = {config.epochs}")
     distillation = config.loss.distillation
-    if distillation is not None and not Path(distillation.predictions).is_file():
-        raise ConfigError("loss.distillation.predictions", distillation.predictions, "a file, as this path is none")
+    if distillation is not None and not prediction_files(Path(distillation.predictions)):
+        expected = "a file of predictions, or a folder where `dmlray predict` has left its own, and it is neither"
+        raise ConfigError("loss.distillation.predictions", distillation.predictions, expected)
     schedule = getattr(config.optimizer, "schedule", None)
     warmup = config.optimizer.warmup_examples
     if isinstance(schedule, CosineSchedule) and schedule.examples is not None and warmup >= schedule.examples:

@@ -1,5 +1,6 @@
 """Stored predictions of the training videos, as targets to distil from."""
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -8,38 +9,55 @@ import torch
 from numpy.typing import NDArray
 
 from dmlray.config import DistillationConfig
-from dmlray.data.predictions import load_predictions
+from dmlray.data.predictions import load_predictions, prediction_files
 from dmlray.errors import ConfigError, DataError
+from dmlray.train.checkpoint import checkpoint_digest
 from dmlray.train.loss import Targets
 
 _LEAST, _MOST = 1e-6, 1 - 1e-6  # probabilities whose log-odds are softened; beyond them float32 has few digits
 
 
 class Teacher:
-    """The predictions of ``config``; classes that a video's store lacks have the target 0.
+    """The predictions of ``config``, a file or the files of a folder; classes that a video's store lacks have the
+    target 0. ``digest`` changes with any of the files.
 
-    Labels and scores stay in the mapped file; of a million videos the ids take about 20 MB. Raises ConfigError when
-    they are of another number of classes, StorageError when the file is missing or damaged.
+    Labels and scores stay in the mapped files; of a million videos the ids take about 20 MB. Raises ConfigError
+    when one is of another number of classes, StorageError when one is damaged.
     """
 
     def __init__(self, config: DistillationConfig, classes: int) -> None:
         self._path, self._temperature = Path(config.predictions), config.temperature
-        stored = load_predictions(self._path)
-        if stored.classes != classes:
-            expected = f"predictions of the data's {classes} classes, not of {stored.classes}"
-            raise ConfigError("loss.distillation.predictions", config.predictions, expected)
-        self._labels, self._scores = stored.labels, stored.scores
-        ids = _encoded(stored.ids.tolist())
+        files = prediction_files(self._path)
+        stored = [load_predictions(file) for file in files]
+        for one in stored:
+            if one.classes != classes:
+                expected = f"predictions of the data's {classes} classes, not of {one.classes}"
+                raise ConfigError("loss.distillation.predictions", config.predictions, expected)
+        self.digest = hashlib.sha256("".join(map(checkpoint_digest, files)).encode()).hexdigest()
+        self._stored = [(one.labels, one.scores) for one in stored]
+        self._firsts = np.cumsum([0, *map(len, stored)])[:-1]  # the row of each file's first video
+        ids = _encoded([name for one in stored for name in one.ids.tolist()])
         self._order = np.argsort(ids)
         self._ids = ids[self._order]
 
     def targets(self, ids: Sequence[str], device: torch.device) -> Targets:
         """Softened probabilities: sigmoid(log-odds / temperature). Raises DataError naming a video without any."""
         rows = self._rows(ids)
-        scores = torch.from_numpy(self._scores[rows])
-        if self._temperature != 1.0:
-            scores = (scores.clamp(_LEAST, _MOST).logit() / self._temperature).sigmoid()
-        return Targets(torch.from_numpy(self._labels[rows].astype(np.int64)).to(device), scores.to(device))
+        width = max(labels.shape[1] for labels, _ in self._stored)
+        classes = np.zeros((len(ids), width), dtype=np.int64)
+        values = np.zeros((len(ids), width), dtype=np.float32)
+        of_file = np.searchsorted(self._firsts, rows, side="right") - 1
+        for number in np.unique(of_file):
+            labels, scores = self._stored[number]
+            here, own = of_file == number, rows[of_file == number] - self._firsts[number]
+            classes[here, : labels.shape[1]], values[here, : labels.shape[1]] = labels[own], scores[own]
+        return Targets(torch.from_numpy(classes).to(device), self._softened(torch.from_numpy(values)).to(device))
+
+    def _softened(self, scores: torch.Tensor) -> torch.Tensor:
+        if self._temperature == 1.0:
+            return scores
+        softened = (scores.clamp(_LEAST, _MOST).logit() / self._temperature).sigmoid()
+        return softened.masked_fill(scores == 0, 0.0)
 
     def _rows(self, ids: Sequence[str]) -> NDArray[np.int64]:
         wanted = _encoded(ids)

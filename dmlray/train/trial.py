@@ -5,7 +5,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from itertools import chain
-from pathlib import Path
 from typing import Protocol, TypeVar
 
 import torch
@@ -45,6 +44,7 @@ Value = TypeVar("Value")
 
 State = dict[str, torch.Tensor]
 
+_RECURRENT = ("lstm", "gru", "sru")
 PREDICTIONS = {"validation": "predictions.arrow", "test": "test_predictions.arrow"}  # a split's file
 
 
@@ -110,6 +110,8 @@ class _Trial:
         self._fingerprint = (stream or self._splits["train"]).fingerprint
         with seeded(derive_seed(task.seed, "init"), device):
             model = build_model(task.config, self._schema).to(device)
+        if task.config.compile and task.config.encoder.kind not in _RECURRENT:
+            model.compile(dynamic=True)  # batches differ in their number of frames
         optimizer = build_optimizer(model, task.config.optimizer)
         videos = None if stream else len(self._splits["train"])
         seed = derive_seed(task.seed, "train")
@@ -129,8 +131,7 @@ class _Trial:
         if distillation is None:
             return None
         teacher = Teacher(distillation, self._schema.classes)
-        digest = checkpoint_digest(Path(distillation.predictions))
-        self._fingerprint = hashlib.sha256(f"{self._fingerprint} {digest}".encode()).hexdigest()
+        self._fingerprint = hashlib.sha256(f"{self._fingerprint} {teacher.digest}".encode()).hexdigest()
         return teacher
 
     def run(self, report: Callable[[EpochReport], bool]) -> TrialOutcome:

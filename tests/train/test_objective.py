@@ -14,7 +14,7 @@ from torch.testing import assert_close
 
 from dmlray.config import DistillationConfig, TrialConfig
 from dmlray.data.batch import Batch
-from dmlray.data.predictions import Predictions, save_predictions
+from dmlray.data.predictions import Predictions, load_predictions, save_predictions
 from dmlray.data.ragged import Ragged
 from dmlray.errors import ConfigError, DataError, StorageError
 from dmlray.model.classifier import ModelOutput
@@ -96,6 +96,20 @@ def test_a_teacher_counts_by_its_weight(stored: Path, heat: float, mixing: Mixin
         taught, labels = mixing.mix(taught), mixing.mix(labels)
     expected = 0.4 * dense_loss(logits, labels) + 0.6 * heat**2 * dense_loss(logits / heat, taught)
     assert_close(loss({"loss": {"distillation": wanted}}, plain(logits), mixing, teacher), expected)
+
+
+def test_a_teacher_may_stand_in_several_files(stored: Path, tmp_path: Path) -> None:
+    whole = load_predictions(stored)
+    folder = tmp_path / "parts"
+    for number, rows in enumerate((slice(0, 1), slice(1, 1), slice(1, 3))):
+        truth = Ragged(np.zeros(rows.stop - rows.start + 1, dtype=np.int64), np.zeros(0, dtype=np.int64))
+        part = Predictions(whole.ids[rows], whole.labels[rows], whole.scores[rows], truth, classes=4)
+        save_predictions(folder / f"part-{number:05d}.arrow", part)
+    one, several = (Teacher(DistillationConfig(predictions=str(path)), classes=4) for path in (stored, folder))
+    for ids in (IDS, ["a"], ["ü", "a"]):
+        found, expected = (teacher.targets(ids, torch.device("cpu")) for teacher in (several, one))
+        assert torch.equal(found.classes, expected.classes)
+        assert torch.equal(found.values, expected.values)
 
 
 def test_a_video_without_a_prediction_is_named(stored: Path) -> None:
