@@ -48,7 +48,7 @@ def publish(package: Package, name: str, uri: str, run_id: str, example: pd.Data
     answer or refuses.
     """
     with _store(uri):
-        client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+        client = MlflowClient(tracking_uri=uri)
         for known in client.search_model_versions(f"name = '{name}'"):
             if known.tags.get(DIGEST_TAG) == package.digest:
                 return Published(name, str(known.version), str(known.run_id), is_new=False)
@@ -97,16 +97,17 @@ def _signature(package: Package) -> ModelSignature:
 
 @contextmanager
 def _store(uri: str) -> Iterator[None]:
-    """MLflow's own state pointed at ``uri`` for the block, quietly, its errors told in a sentence."""
-    before = mlflow.get_tracking_uri(), mlflow.get_registry_uri()
+    """MLflow's own state pointed at ``uri`` for the block, quietly, its errors told in a sentence.
+
+    The models' registry is the same store, unless MLFLOW_REGISTRY_URI names another.
+    """
+    before: Any = os.environ.get("MLFLOW_TRACKING_URI")
     logging.getLogger("mlflow").setLevel(logging.ERROR)
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     mlflow.set_tracking_uri(uri)
-    mlflow.set_registry_uri(uri)
     try:
         yield
     except MlflowException as error:
         raise UnavailableError(f"MLflow at {uri} did not take the model: {str(error).splitlines()[0]}") from error
     finally:
-        mlflow.set_tracking_uri(before[0])
-        mlflow.set_registry_uri(before[1])
+        mlflow.set_tracking_uri(before)  # it is kept in the environment too; None removes it

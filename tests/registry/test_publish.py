@@ -136,7 +136,8 @@ def served(frame_sweep: SweepFolder, tmp_path: Path) -> Iterator[tuple[str, Swee
         _wait(address, server, tmp_path / "server.log")
         yield address, sweep
     finally:
-        os.killpg(server.pid, signal.SIGTERM)
+        if server.poll() is None:
+            os.killpg(server.pid, signal.SIGTERM)
         server.wait(timeout=60)
 
 
