@@ -16,7 +16,14 @@ ADAPTERS = {
         *("cluster.py", "data/convert.py", "data/stream.py", "train/worker.py", "sweep/slot.py", "sweep/tuner.py"),
         "registry/remote.py",
     },
-    "optuna": {"sweep/database.py", "sweep/frozen.py", "sweep/rows.py", "sweep/sampler.py", "sweep/samplers.py", "sweep/seen.py"},
+    "optuna": {
+        "sweep/database.py",
+        "sweep/frozen.py",
+        "sweep/rows.py",
+        "sweep/sampler.py",
+        "sweep/samplers.py",
+        "sweep/seen.py",
+    },
     "mlflow": {"tracking/tracker.py"},
 }
 CORE = ("dmlray.data.batch", "dmlray.model.build", "dmlray.metrics.gap", "dmlray.train.trial")

@@ -11,6 +11,9 @@ from optuna.trial import TrialState as Stored
 
 from dmlray.sweep.records import TrialRecord, TrialState
 from dmlray.sweep.rows import STORED, TrialRow
+from dmlray.sweep.sampler import Proposal
+
+__all__ = ["WORST_GAP", "FrozenTrial", "FrozenTrials", "frozen", "frozen_point", "importances_of"]
 
 WORST_GAP = 0.0
 
@@ -52,6 +55,29 @@ def frozen(row: TrialRow) -> FrozenTrial:
         system_attrs={},
         intermediate_values={epoch: value for epoch, value in record.history if math.isfinite(value)},
         trial_id=row.trial_id,
+    )
+
+
+def frozen_point(
+    number: int,
+    state: TrialState,
+    proposal: Proposal,
+    value: float | None = None,
+    history: Sequence[tuple[int, float]] = (),
+) -> FrozenTrial:
+    """A trial that is no row of the study: ``value`` and ``history``, (epoch, val_gap), of what ``proposal`` names."""
+    return FrozenTrial(
+        number=number,
+        state=STORED[state],
+        value=value,
+        datetime_start=None,
+        datetime_complete=None,
+        params=proposal.params,
+        distributions=proposal.distributions,
+        user_attrs={},
+        system_attrs={},
+        intermediate_values={epoch: value for epoch, value in history if math.isfinite(value)},
+        trial_id=number,
     )
 
 

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from optuna.trial import FrozenTrial, TrialState
-
+from dmlray.sweep.frozen import WORST_GAP, FrozenTrial, frozen_point
 from dmlray.sweep.names import SamplerName
 from dmlray.sweep.pool import Curve, Pool
+from dmlray.sweep.records import TrialState
 from dmlray.sweep.sampler import Proposal, planned, suggestions
 from dmlray.sweep.space import Space
 from dmlray.sweep.stopping import StoppingConfig, should_stop
@@ -83,6 +83,7 @@ class _Sweep:
     seed: int
     past: list[FrozenTrial] = field(default_factory=list)
     curves: list[Curve] = field(default_factory=list)
+    proposals: list[Proposal] = field(default_factory=list)
     histories: dict[int, list[tuple[int, float]]] = field(default_factory=dict)
     distance: float = 0.0
 
@@ -92,25 +93,23 @@ class _Sweep:
         curve, apart = self.pool.nearest(self._suggest(number).params, {curve.number for curve in self.curves})
         self.curves.append(curve)
         self.histories[number] = []
-        self.past.append(_running(number, planned(self.space, curve.params)))
+        self.proposals.append(planned(self.space, curve.params))
+        self.past.append(frozen_point(number, TrialState.running, self.proposals[number]))
         self.distance += apart
         return number
 
     def train(self, number: int) -> tuple[float, bool]:
         """Play the next epoch of a trial: its value, and whether the trial goes on."""
-        curve, history, trial = self.curves[number], self.histories[number], self.past[number]
-        epoch, value = curve.history[len(history)]
-        history.append((epoch, value))
-        if math.isfinite(value):
-            trial.intermediate_values[epoch] = value
+        curve, history = self.curves[number], self.histories[number]
+        history.append(curve.history[len(history)])
         is_last = len(history) == len(curve.history)
-        max_epochs = self.space.max_epochs
-        if not is_last and not should_stop(self.strategy.stopping, self.histories, number, max_epochs):
-            return value, True
-        trial.state = TrialState.COMPLETE if is_last and curve.is_whole else TrialState.PRUNED
-        finite = list(trial.intermediate_values.values())
-        trial.value = max(finite) if finite else 0.0
-        return value, False
+        ends = is_last or should_stop(self.strategy.stopping, self.histories, number, self.space.max_epochs)
+        state = TrialState.running
+        if ends:
+            state = TrialState.complete if is_last and curve.is_whole else TrialState.pruned
+        best = max((value for _, value in history if math.isfinite(value)), default=WORST_GAP)
+        self.past[number] = frozen_point(number, state, self.proposals[number], best if ends else None, history)
+        return history[-1][1], not ends
 
     def _suggest(self, number: int) -> Proposal:
         """The first suggestion that repeats no trial, as in a sweep; where there is none, the last."""
@@ -121,22 +120,6 @@ class _Sweep:
 
     def _was_asked(self, params: Mapping[str, Any]) -> bool:
         return any(curve.params == params for curve in self.curves)
-
-
-def _running(number: int, proposal: Proposal) -> FrozenTrial:
-    return FrozenTrial(
-        number=number,
-        state=TrialState.RUNNING,
-        value=None,
-        datetime_start=None,
-        datetime_complete=None,
-        params=proposal.params,
-        distributions=proposal.distributions,
-        user_attrs={},
-        system_attrs={},
-        intermediate_values={},
-        trial_id=number,
-    )
 
 
 def strategies(stopping: StoppingConfig, samplers: Sequence[SamplerName], rules: Sequence[str]) -> list[Strategy]:

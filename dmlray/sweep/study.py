@@ -11,17 +11,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
-from optuna.trial import FrozenTrial
-
 from dmlray.errors import ConfigError, DmlrayError, LeaseLostError, StorageError
 from dmlray.failpoints import reach
 from dmlray.sweep.asking import Candidate, Check, fingerprint, next_candidate
-from dmlray.sweep.frozen import FrozenTrials, importances_of
+from dmlray.sweep.frozen import FrozenTrial, FrozenTrials, importances_of
 from dmlray.sweep.names import SamplerName
 from dmlray.sweep.records import ASKED, TrialRecord, TrialState, asked_for, epoch_attribute, json_numbers, with_epoch
+from dmlray.sweep.rows import TableValues
 from dmlray.sweep.sampler import suggestions
 from dmlray.sweep.space import Space
-from dmlray.sweep.rows import TableValues
 from dmlray.sweep.store import Store
 from dmlray.sweep.warm_start import Observation, told
 

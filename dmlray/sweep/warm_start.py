@@ -5,10 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from optuna.trial import FrozenTrial
-from optuna.trial import TrialState as Stored
-
 from dmlray.sweep.configurations import label_of, value_in
+from dmlray.sweep.frozen import FrozenTrial, frozen_point
 from dmlray.sweep.ranges import Range, Scalar
 from dmlray.sweep.records import TrialRecord, TrialState
 from dmlray.sweep.sampler import planned
@@ -63,20 +61,9 @@ def told(space: Space, observations: Sequence[Mapping[str, Any]]) -> list[Frozen
 
 
 def _frozen(space: Space, observation: Mapping[str, Any], number: int) -> FrozenTrial:
+    state = TrialState.complete if observation["is_complete"] else TrialState.pruned
     proposal = planned(space, observation["params"])
-    return FrozenTrial(
-        number=number,
-        state=Stored.COMPLETE if observation["is_complete"] else Stored.PRUNED,
-        value=observation["value"],
-        datetime_start=None,
-        datetime_complete=None,
-        params=proposal.params,
-        distributions=proposal.distributions,
-        user_attrs={},
-        system_attrs={},
-        intermediate_values={epoch: value for epoch, value in observation["history"] if value == value},
-        trial_id=number,
-    )
+    return frozen_point(number, state, proposal, observation["value"], observation["history"])
 
 
 class _OutsideError(Exception):
