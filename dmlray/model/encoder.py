@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
+from dmlray.model.padded_gru import padded_gru
+
 
 class Encoder(nn.Module):
     """What every encoder tells of its output."""
@@ -33,7 +35,8 @@ class RecurrentStack(Encoder):
     frames (B, T, D) and mask (B, T) give the states (B, T, H), or (B, T, 2 H) if bidirectional: forward, then
     backward; 0 on padding. Real frames come first in every video and there is at least one: `data.batch` guarantees
     it. Sequences are packed, so that padding costs no time steps, the backward direction starts at the last real
-    frame, and cuDNN's fused kernels stay in use. ``dropout`` needs a second layer to do anything.
+    frame, and cuDNN's fused kernels stay in use; a GRU on a CPU does better without (`padded_gru`). ``dropout`` needs
+    a second layer to do anything.
     """
 
     def __init__(
@@ -68,6 +71,8 @@ class RecurrentStack(Encoder):
     def forward(self, frames: Tensor, mask: Tensor) -> Tensor:
         if frames.is_meta:  # the dry build: without values there are no lengths to pack by
             return frames.new_empty(*mask.shape, self.dim)
+        if isinstance(self.cells, nn.GRU) and not frames.is_cuda:
+            return padded_gru(self.cells, frames, mask)
         lengths = mask.sum(dim=1).to("cpu", torch.int64)
         packed = pack_padded_sequence(frames, lengths, batch_first=True, enforce_sorted=False)
         return pad_packed_sequence(self.cells(packed)[0], batch_first=True, total_length=frames.shape[1])[0]
