@@ -1,8 +1,9 @@
 """Batches for training: padded frames, mask and labels, gathered from the memory map into reused memory."""
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import accumulate
 
 import numpy as np
 import torch
@@ -12,14 +13,15 @@ from torch import Tensor
 from dmlray.config import FramesConfig
 from dmlray.data.buffers import Buffers
 from dmlray.data.dataset import Dataset
-from dmlray.data.frames import FrameChoice, choose_frames, chosen_counts
+from dmlray.data.frames import choose_frames, chosen_counts
 from dmlray.data.gather import Videos, VideoStore, frame_counts
 from dmlray.data.order import Bucketing, EpochOrder
 from dmlray.data.schema import Modality, Schema
 from dmlray.data.shuffle import video_draws
 from dmlray.errors import ConfigError
 
-_VIDEOS_TOGETHER = 2048  # whose ids and labels are read at once; the first batch comes alone, to come soon
+_VIDEOS_TOGETHER = 4096  # whose ids and labels are read at once; the first batch comes alone, to come soon
+_VECTORS_TOGETHER = 2048  # that are copied by one call
 
 
 @dataclass(frozen=True)
@@ -34,11 +36,11 @@ class Batch:
     features: dict[str, Tensor]
     mask: Tensor
     labels: Tensor
-    ids: list[str]
+    ids: Sequence[str]
     indices: NDArray[np.int64]
 
     def __len__(self) -> int:
-        return len(self.ids)
+        return len(self.indices)
 
     def part(self, first: int, last: int) -> "Batch":
         """Videos ``first`` to ``last`` - 1 of these, over the same memory."""
@@ -69,39 +71,48 @@ class Collator:
         self._pinned, self._buffers = pinned, Buffers(pinned)
 
     def batches(self, store: VideoStore, parts: list[NDArray[np.int64]], epoch: int) -> Iterator[Batch]:
-        """Batches of the videos in each of ``parts``. Single vectors are copied for all of them at once."""
+        """Batches of the videos in each of ``parts``. Ids and labels are read for all of them at once."""
         videos, last = Videos.read(store, np.concatenate(parts)), 0
-        together = self._batch(videos, epoch) if self._schema.level == "video" else None
-        for part in parts:
-            first, last = last, last + len(part)
-            batch = self._batch(videos.part(first, last), epoch) if together is None else together.part(first, last)
-            yield batch.pinned() if self._pinned else batch
+        make = self._frame_level if self._schema.level == "frame" else self._video_level
+        together = max(1, _VECTORS_TOGETHER // max(1, len(parts[0]))) if self._schema.level == "video" else 1
+        for number in range(0, len(parts), together):
+            sizes = [len(part) for part in parts[number : number + together]]
+            first, last = last, last + sum(sizes)
+            for batch in make(videos.part(first, last), sizes, epoch):
+                yield batch.pinned() if self._pinned else batch
 
     def lengths(self, store: VideoStore, indices: NDArray[np.int64]) -> NDArray[np.int64]:
         """Frames that a batch holds of each of these videos."""
         return chosen_counts(self._frames, frame_counts(store, indices), self._schema.max_frames)
 
-    def _batch(self, videos: Videos, epoch: int) -> Batch:
+    def _video_level(self, videos: Videos, sizes: list[int], epoch: int) -> Iterator[Batch]:
+        """Batches of ``sizes`` videos, whose vectors are copied together."""
+        vectors = {m.name: self._take((len(videos.indices), 1, m.width), m) for m in self._modalities}
+        for modality in self._modalities:
+            videos.copy_vectors(modality, vectors[modality.name])
+        mask = torch.ones((len(videos.indices), 1), dtype=torch.bool)
+        for last, size in zip(accumulate(sizes), sizes, strict=True):
+            cut = slice(last - size, last)
+            features = {name: tensor[cut] for name, tensor in vectors.items()}
+            yield _batch(videos.part(cut.start, cut.stop), features, mask[cut])
+
+    def _frame_level(self, videos: Videos, sizes: list[int], epoch: int) -> Iterator[Batch]:
+        """One batch of all the videos."""
         choice = choose_frames(
             self._frames,
             videos.lengths,
             self._schema.max_frames,
             lambda columns: video_draws(videos.indices, self._seed, epoch, columns),
         )
+        features = {}
+        for modality in self._modalities:
+            features[modality.name] = self._take((*choice.positions.shape, modality.width), modality)
+            videos.copy_frames(choice, modality, features[modality.name])
         steps = np.arange(choice.positions.shape[1])
-        return Batch(
-            {modality.name: self._copy(videos, choice, modality) for modality in self._modalities},
-            torch.from_numpy(steps < choice.counts[:, None]),
-            _trim(torch.from_numpy(videos.labels)),
-            videos.ids,
-            videos.indices,
-        )
+        yield _batch(videos, features, torch.from_numpy(steps < choice.counts[:, None]))
 
-    def _copy(self, videos: Videos, choice: FrameChoice, modality: Modality) -> Tensor:
-        """The chosen frames of one modality, (B, T, D)."""
-        target = self._buffers.take((*choice.positions.shape, modality.width), getattr(torch, modality.dtype))
-        videos.copy_frames(choice, modality, target)
-        return target
+    def _take(self, shape: tuple[int, ...], modality: Modality) -> Tensor:
+        return self._buffers.take(shape, getattr(torch, modality.dtype))
 
 
 class Batches:
@@ -148,6 +159,10 @@ class Batches:
             parts = [order.part(n, n + self._batch_size)[rank::world_size] for n in now]
             yield from self._collator.batches(self._dataset, parts, epoch)
             together = min(2 * together, max(1, _VIDEOS_TOGETHER // self._batch_size))
+
+
+def _batch(videos: Videos, features: dict[str, Tensor], mask: Tensor) -> Batch:
+    return Batch(features, mask, torch.from_numpy(videos.labels), videos.ids, videos.indices)
 
 
 def _trim(labels: Tensor) -> Tensor:

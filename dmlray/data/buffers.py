@@ -2,6 +2,7 @@
 
 import weakref
 from collections.abc import Sequence
+from math import prod
 
 import numpy as np
 import torch
@@ -26,7 +27,7 @@ class Buffers:
         """A tensor with arbitrary content, contiguous."""
         if self._pinned:
             return torch.empty(*shape, dtype=dtype, pin_memory=True)
-        size = int(np.prod(shape)) * dtype.itemsize
+        size = prod(shape) * dtype.itemsize
         slot = self._free_slot()
         if len(self._memory[slot]) < size:
             self._memory[slot] = np.empty(size, np.uint8)

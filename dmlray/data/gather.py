@@ -1,6 +1,7 @@
 """Videos read out of the map together: ids, labels and lengths of several batches at once, frames batch by batch."""
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -10,9 +11,11 @@ from torch import Tensor
 
 from dmlray.data.blocks import Block
 from dmlray.data.frames import FrameChoice
+from dmlray.data.ids import Ids
 from dmlray.data.memory import read_lists, read_rows, read_values
 from dmlray.data.schema import Modality, Schema
 from dmlray.data.shards import frame_bytes
+from dmlray.data.text import texts
 
 
 class VideoStore(Protocol):
@@ -34,8 +37,9 @@ class Videos:
     """B videos of a store: ``lengths`` (B,) are their numbers of frames, 1 for video-level."""
 
     indices: NDArray[np.int64]
-    ids: list[str]
+    ids: Ids
     labels: NDArray[np.int64]  # (B, L), padded with -1 to any width
+    label_counts: NDArray[np.int64]  # (B,)
     lengths: NDArray[np.int64]
     _store: VideoStore
     _blocks: NDArray[np.int64]
@@ -52,7 +56,8 @@ class Videos:
             starts, lengths = _list_bounds(at["frame_offsets"], rows)
         sizes = np.array([frame_bytes(modality) for modality in store.schema.modalities])
         features = at["features"] + starts[:, None] * sizes
-        return cls(indices, _ids(at, rows), _labels(at, rows), lengths, store, blocks, starts, features)
+        ids = Ids(partial(_ids, store, at, rows), len(rows))
+        return cls(indices, ids, *_labels(at, rows), lengths, store, blocks, starts, features)
 
     def part(self, first: int, last: int) -> "Videos":
         """Videos ``first`` to ``last`` - 1 of these."""
@@ -60,7 +65,8 @@ class Videos:
         return Videos(
             self.indices[cut],
             self.ids[cut],
-            self.labels[cut],
+            self.labels[cut, : self.label_counts[cut].max(initial=0)],
+            self.label_counts[cut],
             self.lengths[cut],
             self._store,
             self._blocks[cut],
@@ -73,11 +79,17 @@ class Videos:
         if choice.is_run and out.shape[1] > 1:
             self._copy_runs(choice, modality, out.numpy())
             return
-        column = self._store.schema.modalities.index(modality)
-        frames = self._features[:, column, None] + choice.positions * frame_bytes(modality)  # (B, T)
+        frames = self._addresses(modality)[:, None] + choice.positions * frame_bytes(modality)  # (B, T)
         read_rows(frames.reshape(-1), out.view(-1, modality.width).view(torch.uint8))
         if out.shape[1] > 1:
             out.numpy()[np.arange(out.shape[1]) >= choice.counts[:, None]] = 0
+
+    def copy_vectors(self, modality: Modality, out: Tensor) -> None:
+        """Write the vectors of a video-level store to ``out`` (B, 1, D), contiguous."""
+        read_rows(self._addresses(modality), out.view(-1, modality.width).view(torch.uint8))
+
+    def _addresses(self, modality: Modality) -> NDArray[np.int64]:
+        return self._features[:, self._store.schema.modalities.index(modality)]
 
     def _copy_runs(self, choice: FrameChoice, modality: Modality, out: NDArray[np.generic]) -> None:
         """Neighbouring frames in one piece per video: as fast as memory."""
@@ -95,22 +107,19 @@ def frame_counts(store: VideoStore, indices: NDArray[np.int64]) -> NDArray[np.in
     return _list_bounds(at["frame_offsets"], rows)[1]
 
 
-def _ids(at: NDArray[np.void], rows: NDArray[np.int64]) -> list[str]:
+def _ids(store: VideoStore, at: NDArray[np.void], rows: NDArray[np.int64]) -> list[str]:
+    """``store`` is not looked at, but the addresses hold as long as it lives."""
     starts, lengths = _list_bounds(at["id_offsets"], rows)
-    data = read_lists(at["id_bytes"] + starts, lengths, np.uint8).tobytes()
-    ends = np.cumsum(lengths).tolist()
-    if data.isascii():
-        text = data.decode("ascii")
-        return [text[start:end] for start, end in zip([0, *ends], ends, strict=False)]
-    return [data[start:end].decode() for start, end in zip([0, *ends], ends, strict=False)]
+    return texts(read_lists(at["id_bytes"] + starts, lengths, np.uint8).tobytes(), lengths)
 
 
-def _labels(at: NDArray[np.void], rows: NDArray[np.int64]) -> NDArray[np.int64]:
+def _labels(at: NDArray[np.void], rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Labels (B, L), padded with -1, and how many of them are real (B,)."""
     starts, counts = _list_bounds(at["label_offsets"], rows)
     labels = np.full((len(rows), counts.max(initial=0)), -1, np.int64)
     values = read_lists(at["label_values"] + 8 * starts, counts, np.int64)
     labels[np.arange(labels.shape[1]) < counts[:, None]] = values
-    return labels
+    return labels, counts
 
 
 def _list_bounds(offsets: NDArray[np.int64], rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

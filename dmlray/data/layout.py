@@ -64,7 +64,7 @@ class Layouts:
         found = [Regions(none.copy(), none.copy(), none > 0) for _ in range(values)]
         groups = {n: self._recognise(window, record, found, n, lanes) for n, lanes in _by_length(record)}
         for attempt in range(_ROUNDS):
-            unlike = {length: lanes for length, lanes in groups.items() if len(lanes) > 1 and self._learns(length)}
+            unlike = {n: lanes for n, lanes in groups.items() if len(lanes) > min(1, attempt) and self._learns(n)}
             if not unlike:
                 break
             examples = np.array([lanes[attempt % len(lanes)] for lanes in unlike.values()])
