@@ -1,6 +1,6 @@
 """`dmlray search`: run a sweep, or go on with one."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,6 +11,7 @@ from dmlray.errors import DmlrayError, UsageError
 from dmlray.sweep.names import SamplerName, StoppingName
 
 if TYPE_CHECKING:
+    from dmlray.sweep.records import TrialRecord
     from dmlray.sweep.settings import SweepConfig, SweepFolder, WarmStart
     from dmlray.sweep.space import Space
     from dmlray.sweep.warm_start import Observation
@@ -193,6 +194,7 @@ def run_shown(folder: "SweepFolder", config: "SweepConfig", address: str | None,
     from dmlray.cli.progress import SweepProgress, summary_line
     from dmlray.cli.view import print_top
     from dmlray.cluster import ray_cluster
+    from dmlray.ensemble.live import LIVE_FILE, LiveEnsemble, LiveUpdates
     from dmlray.sweep.director import Change
     from dmlray.sweep.mirror import SweepMirror
     from dmlray.sweep.session import run_sweep
@@ -209,14 +211,21 @@ def run_shown(folder: "SweepFolder", config: "SweepConfig", address: str | None,
     def on_change(change: Change) -> None:
         trials[change.trial.number] = change.trial
         progress.show(change, summary())
+        live.add(_complete([change.trial]))
         mirror.update(change.trial)
 
     console = Console(stderr=True, highlight=False)
-    with SweepProgress(console) as progress, SweepMirror(config, list(trials.values()), progress.say) as mirror:
+    with (
+        SweepProgress(console) as progress,
+        closing(LiveUpdates(LiveEnsemble(folder.path / LIVE_FILE), folder.trial)) as live,
+        SweepMirror(config, list(trials.values()), progress.say, live.so_far) as mirror,
+    ):
+        live.add(_complete(trials.values()))
         if not summary().is_over or retry_failed:
             progress.say(f"sweep {config.name}: {config.trials} trials in {folder.path}; starting Ray")
             run_sweep(folder, config, [on_change], progress.say, ray_cluster(address), retry_failed)
             config = load_settings(folder)
+            live.close()
             mirror.settle(config)
     console.print(f"ended by {end_of(config, list(trials.values()))}: {summary_line(summary())}", soft_wrap=True)
     if summary().best is None:
@@ -224,4 +233,12 @@ def run_shown(folder: "SweepFolder", config: "SweepConfig", address: str | None,
         raise DmlrayError(f"no trial succeeded; trial {first.number} ended as {first.reason}: {first.message}")
     print_top(folder, 5)
     print_configurations(folder, list(trials.values()))
+    if so_far := live.so_far():
+        console.print(f"best small ensemble so far: {so_far.description}", soft_wrap=True)
     console.print(f"next: dmlray ensemble {folder.as_typed} --top 5", soft_wrap=True)
+
+
+def _complete(trials: "Iterable[TrialRecord]") -> list[int]:
+    """Numbers of the finished trials, in the order in which they finished."""
+    finished = [trial for trial in trials if trial.state.name == "complete" and trial.finished]
+    return [trial.number for trial in sorted(finished, key=lambda trial: (trial.finished, trial.number))]

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 
 from dmlray.errors import LeaseLostError
 from dmlray.sweep.records import TrialRecord
-from dmlray.sweep.runs import sweep_run, trial_run
+from dmlray.sweep.runs import EnsembleSoFar, sweep_run, trial_run
 from dmlray.sweep.settings import SweepConfig, wanted
 from dmlray.sweep.summary import summarize
 from dmlray.tracking import BackgroundTracker
@@ -17,8 +17,15 @@ _SHARE = 0.01  # of the sweep's time, which one that fails may still cost at the
 class SweepMirror:
     """Sends each changed trial and its parent; on entry everything, so that what was missed is replayed."""
 
-    def __init__(self, config: SweepConfig, trials: Sequence[TrialRecord], warn: Callable[[str], None]) -> None:
-        self._config, self._warn = config, warn
+    def __init__(
+        self,
+        config: SweepConfig,
+        trials: Sequence[TrialRecord],
+        warn: Callable[[str], None],
+        ensemble: Callable[[], EnsembleSoFar | None] = lambda: None,
+    ) -> None:
+        """``ensemble`` is asked whenever the sweep's own run is sent."""
+        self._config, self._warn, self._ensemble = config, warn, ensemble
         self._trials = {trial.number: trial for trial in trials}
 
     def __enter__(self) -> "SweepMirror":
@@ -53,5 +60,6 @@ class SweepMirror:
             return  # a sweep that never begins leaves no run
         runs = [trial_run(self._config, trial) for trial in changed]
         if with_parent:
-            runs.append(sweep_run(self._config, every, summarize(every, wanted(self._config, every)).is_over))
+            is_over = summarize(every, wanted(self._config, every)).is_over
+            runs.append(sweep_run(self._config, every, is_over, self._ensemble()))
         self._tracker.submit(runs)

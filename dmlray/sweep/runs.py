@@ -1,7 +1,8 @@
 """A sweep as MLflow shows it: one parent run, one child run per trial. A pure projection of the study."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
@@ -25,21 +26,35 @@ def sweep_key(sweep: str) -> str:
     return f"{sweep}"
 
 
-def sweep_run(config: SweepConfig, trials: Sequence[TrialRecord], is_over: bool) -> RunRecord:
-    """The parent run: the sweep's settings, and the best val_gap and all costs after each trial with a value."""
+@dataclass(frozen=True)
+class EnsembleSoFar:
+    """The best small ensemble while a sweep runs: GAP after each finished trial by number, and the members in words."""
+
+    gaps: Mapping[int, float]
+    description: str
+
+
+def sweep_run(
+    config: SweepConfig, trials: Sequence[TrialRecord], is_over: bool, ensemble: EnsembleSoFar | None = None
+) -> RunRecord:
+    """The parent run: the sweep's settings; after each trial with a value the best val_gap, all costs, and what the
+    best small ensemble reaches.
+    """
     finished = sorted((t for t in trials if t.value is not None and t.finished), key=lambda t: (t.finished, t.number))
     best, spent, curve = float("-inf"), Counter[str](), []
     for step, trial in enumerate(finished):
         best = max(best, trial.value or best)
         spent.update(_spent_hours(trial))
-        curve.append((step, {"best_val_gap": best, **spent}))
+        live = {"ensemble_gap": ensemble.gaps[trial.number]} if ensemble and trial.number in ensemble.gaps else {}
+        curve.append((step, {"best_val_gap": best, **spent, **live}))
+    tags = {"dmlray.ensemble_so_far": ensemble.description} if ensemble else {}
     started = [trial.started for trial in trials if trial.started]
     return RunRecord(
         key=sweep_key(config.name),
         name=config.name,
         parent_key=None,
         status="finished" if is_over else "running",
-        tags={"dmlray.sweep": config.name, "dmlray.trials": str(config.trials)},  # a resume may extend it
+        tags={"dmlray.sweep": config.name, "dmlray.trials": str(config.trials), **tags},  # a resume may extend it
         params={
             "data": str(config.data),
             **({} if config.stream is None else {"stream": config.stream}),
