@@ -1,4 +1,4 @@
-"""`dmlray top`, `status` and `ui`: look at sweeps."""
+"""`dmlray top` and `ui`: look at sweeps."""
 
 import sys
 from typing import TYPE_CHECKING, Annotated, Any
@@ -9,13 +9,12 @@ from dmlray.cli.options import DEFAULT_RESULTS, Json, Name, Results, Tracking, a
 
 if TYPE_CHECKING:
     from dmlray.sweep.records import TrialRecord
-    from dmlray.sweep.settings import SweepConfig, SweepFolder
+    from dmlray.sweep.settings import SweepFolder
 
 
 def register(app: typer.Typer) -> None:
     """Add this module's commands to the app."""
     app.command()(top)
-    app.command()(status)
     app.command()(ui)
 
 
@@ -34,37 +33,10 @@ def top(
 
     folder = SweepFolder(results, name)
     if as_json:
-        _, trials, _ = _read(folder)
-        answer({"version": 1, "sweep": name, "trials": [_row(trial) for trial in ranking(trials)[:count]]})
+        trials = _read(folder)
+        answer({"version": 1, "sweep": name, "trials": [trial_row(trial) for trial in ranking(trials)[:count]]})
     else:
         print_top(folder, count)
-
-
-def status(name: Name, as_json: Json = False, results: Results = DEFAULT_RESULTS) -> None:
-    """Say how far a sweep has come.
-
-    Example: dmlray status first
-    """
-    from dmlray.cli.progress import summary_line
-    from dmlray.sweep.settings import SweepFolder, end_of, wanted
-    from dmlray.sweep.summary import summarize
-
-    folder = SweepFolder(results, name)
-    config, trials, is_driven = _read(folder)
-    summary, ended_by = summarize(trials, wanted(config, trials)), end_of(config, trials)
-    state = "finished" if summary.is_over else "running" if is_driven else "interrupted"
-    if as_json:
-        counts = {key: getattr(summary, key) for key in ("wanted", "complete", "pruned", "failed", "running")}
-        rows = [_row(trial) for trial in trials]
-        head = {"version": 1, "sweep": name, "state": state, "ended_by": ended_by}
-        answer({**head, **counts, "left_s": summary.left_s, "trials": rows})
-        return
-    print(f"{name}: {state}{f' by {ended_by}' if summary.is_over else ''}; {summary_line(summary)}")
-    for trial in trials:
-        if trial.reason:
-            print(f"  trial {trial.number} failed, {trial.reason}: {trial.message}")
-    if state == "interrupted":
-        print(f"go on with: dmlray search --resume {folder.as_typed}")
 
 
 def ui(
@@ -93,12 +65,12 @@ def print_top(folder: "SweepFolder", count: int) -> None:
 
     from dmlray.sweep.summary import ranking
 
-    _, trials, _ = _read(folder)
+    trials = _read(folder)
     table = Table("trial", "state", "val GAP", "test GAP", "epochs", "time", "model", box=box.SIMPLE_HEAD)
     for column in table.columns[2:6]:
         column.justify = "right"
     for trial in ranking(trials)[:count]:
-        row = _row(trial)
+        row = trial_row(trial)
         figures = [f"{row[key]:.4f}" if row[key] is not None else "" for key in ("val_gap", "test_gap")]
         table.add_row(
             str(row["trial"]), row["state"], *figures, str(row["epochs"]), f"{row['train_s']:.0f} s", row["model"]
@@ -107,18 +79,20 @@ def print_top(folder: "SweepFolder", count: int) -> None:
     console.print(table if table.row_count else f"{folder.path}: no trial has reported yet")
 
 
-def _read(folder: "SweepFolder") -> "tuple[SweepConfig, list[TrialRecord], bool]":
+def _read(folder: "SweepFolder") -> "list[TrialRecord]":
+    """Raises MissingInputError where there is no sweep."""
     from contextlib import closing
 
     from dmlray.sweep.settings import load_settings
     from dmlray.sweep.study import Study
 
-    config = load_settings(folder)
+    load_settings(folder)
     with closing(Study.open(folder.study, read_only=True)) as study:
-        return config, study.trials(), study.is_driven()
+        return study.trials()
 
 
-def _row(trial: "TrialRecord") -> dict[str, Any]:
+def trial_row(trial: "TrialRecord") -> dict[str, Any]:
+    """A trial in the JSON documents of `top` and `status`."""
     from dmlray.sweep.runs import label
     from dmlray.sweep.summary import duration_s
 
@@ -133,4 +107,7 @@ def _row(trial: "TrialRecord") -> dict[str, Any]:
         "model": label(trial),
         "params": trial.params,
         "reason": trial.reason,
+        "message": trial.message,
+        "attempts": trial.attempts,
+        "retries": trial.retries,
     }
