@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Generator, Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,9 @@ from tests.faults.runs import CLEAN, Nursery, OnRay, Start
 from tests.faults.sandbox import Sandbox, Toys
 from tests.faults.summary import OUT, Row, Summary
 
-_SUMMARY = pytest.StashKey[Summary]()
 _ROW = pytest.StashKey[Row]()
+_SUMMARY = Summary()
 MakeSandbox = Callable[..., Sandbox]
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    config.stash[_SUMMARY] = Summary()
 
 
 @pytest.hookimpl(wrapper=True)
@@ -35,16 +32,21 @@ def pytest_runtest_makereport(
     if row is not None and report.when == "call":
         row.seconds = report.duration
         row.result = {"passed": "held", "failed": "BROKEN", "skipped": "skipped"}[report.outcome]
-        item.config.stash[_SUMMARY].rows.append(row)
+        report.user_properties.append(("row", asdict(row)))
     return report
 
 
-def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    summary = config.stash[_SUMMARY]
-    if summary.rows:
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Also what the workers of pytest-xdist report arrives here."""
+    if report.when == "call":
+        _SUMMARY.rows += [Row(**value) for name, value in report.user_properties if name == "row"]
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    if _SUMMARY.rows:
         OUT.parent.mkdir(exist_ok=True)
-        OUT.write_text(summary.markdown())
-        terminalreporter.write_line(f"\n{summary.markdown()}written to {OUT}")
+        OUT.write_text(_SUMMARY.markdown())
+        terminalreporter.write_line(f"\n{_SUMMARY.markdown()}written to {OUT}")
 
 
 @pytest.fixture

@@ -79,9 +79,7 @@ def _serve(connection: Connection, parent: int) -> None:
     if os.getppid() != parent:
         return
     context = SimpleNamespace(get_world_rank=lambda: 0, get_world_size=lambda: 1)
-    train = SimpleNamespace(
-        torch=SimpleNamespace(get_device=lambda: torch.device("cpu")), get_context=lambda: context
-    )
+    train = SimpleNamespace(torch=SimpleNamespace(get_device=lambda: torch.device("cpu")), get_context=lambda: context)
     worker.ray = SimpleNamespace(get=lambda value: value, train=train)
     worker.serve_trials({"runner": connection.recv(), "channel": _Remote(connection)})
 

@@ -1,4 +1,4 @@
-"""What must hold of a sweep whatever befell it: the oracle's account against the study's, and the study's against MLflow's.
+"""What must hold of a sweep whatever befell it: the oracle's account against the study's, and that against MLflow's.
 
 The letters are those of the fault matrix. I8 and I9 are asked apart, where they apply.
 """
@@ -6,7 +6,7 @@ The letters are those of the fault matrix. I8 and I9 are asked apart, where they
 import warnings
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from dmlray.sweep.records import TrialRecord, TrialState
 from tests.faults.oracle import Event
@@ -15,8 +15,7 @@ from tests.faults.sandbox import STEPS, TRIALS, Sandbox
 Table = list[tuple[object, ...]]
 
 
-@dataclass(frozen=True)
-class Tally:
+class Tally(NamedTuple):
     """``lost``: trials trained to their end that the study lacks; ``repeated``: trials trained again after their end;
     ``steps``: steps that were done more than once."""
 

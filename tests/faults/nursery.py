@@ -9,16 +9,25 @@ import json
 import os
 import pickle
 import sys
+import threading
 from pathlib import Path
 
 import mlflow.tracking  # noqa: F401  imported here so that no driver has to
+import optuna.samplers  # noqa: F401
+import torch
 
+from dmlray.config import TrialConfig
+from dmlray.model.build import check_buildable
 from dmlray.tracking.store import prepare_environment
+from tests.data.videos import VIDEO
 from tests.faults import driver
 
 
 def main() -> None:
     prepare_environment()
+    check_buildable(TrialConfig(), VIDEO)  # the first model and the first optimiser import a second's worth of torch
+    torch.optim.Adam([torch.zeros(1, requires_grad=True)])
+    assert threading.active_count() == 1, "a process with threads cannot be forked"
     while line := sys.stdin.readline():
         request = json.loads(line)
         if "poll" in request:
@@ -37,7 +46,7 @@ def _become_driver(request: dict[str, str]) -> None:
     os.environ |= request["environment"]  # type: ignore[operator]
     for descriptor, name in ((0, os.devnull), (1, request["out"]), (2, request["err"])):
         os.dup2(os.open(name, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o644), descriptor)
-    sys.stdin = open(0)  # noqa: PTH123, SIM115
+    sys.stdin = open(0)  # noqa: SIM115
     sys.stdout, sys.stderr = os.fdopen(1, "w", closefd=False), os.fdopen(2, "w", closefd=False)
     code = 0
     try:

@@ -2,9 +2,11 @@
 
 import os
 import resource
+import shutil
 import signal
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -55,7 +57,7 @@ class Plan:
             fits = place == fault.at and all(details.get(key) == value for key, value in fault.where.items())
             if fits and any(self._mark(number, time) for time in range(fault.times)):
                 self.oracle.write("fault", place=place, do=fault.do, **details)
-                ACTIONS[fault.do](details)
+                ACTIONS[fault.do]({**details, "sandbox": self.folder.parent})
 
     def _mark(self, number: int, time: int) -> bool:
         try:
@@ -132,6 +134,18 @@ def leave_an_orphan(_: dict[str, Any]) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+def fill_disk(details: dict[str, Any]) -> None:
+    """Nothing more fits on the file system of the results."""
+    with suppress(OSError), (details["sandbox"] / "results/filler").open("wb", buffering=0) as filler:
+        while True:
+            filler.write(bytes(512))
+
+
+def remove_sweep(details: dict[str, Any]) -> None:
+    """Somebody cleans up."""
+    shutil.rmtree(details["sandbox"] / "results/toy")
+
+
 def move_clock(seconds: int) -> Callable[[dict[str, Any]], None]:
     """Where `clock.c` is loaded, the wall clock jumps."""
     return lambda _: os.environ.__setitem__("FAULTS_CLOCK", str(seconds))
@@ -149,6 +163,8 @@ ACTIONS: dict[str, Callable[[dict[str, Any]], None]] = {
     "exhaust-memory": exhaust_memory,
     "exhaust-gpu": exhaust_gpu,
     "orphan": leave_an_orphan,
+    "fill-disk": fill_disk,
+    "remove-sweep": remove_sweep,
     "clock-forward": move_clock(3600),
     "clock-back": move_clock(-3600),
 }

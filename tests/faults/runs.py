@@ -131,16 +131,16 @@ class OnRay:
     """Drivers as the user starts them, on the Ray at ``address`` or, None, on one of their own."""
 
     def __init__(self, address: str | None, environment: Mapping[str, str]) -> None:
-        self._address, self._environment = address, environment
+        self.address, self.environment = address, environment
 
     def __call__(self, folder: Path, plan: Plan, words: list[str], environment: Mapping[str, str]) -> Driver:
         files = _Files(plan)
-        address = ["--address", self._address] if self._address else []
+        address = ["--address", self.address] if self.address else []
         with files.out.open("w") as out, files.err.open("w") as err:
             process = subprocess.Popen(
                 [sys.executable, "-m", "tests.faults.driver", str(files.plan), *words, *address],
                 cwd=folder,
-                env=CLEAN | dict(self._environment) | {"FAULTS_FOLDER": str(folder)} | dict(environment),
+                env=CLEAN | dict(self.environment) | {"FAULTS_FOLDER": str(folder)} | dict(environment),
                 stdout=out,
                 stderr=err,
                 start_new_session=True,

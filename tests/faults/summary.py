@@ -25,7 +25,7 @@ class Row:
 
     def line(self) -> str:
         """As Markdown."""
-        counts = ("", "", "") if self.tally is None else (self.tally.lost, self.tally.repeated, self.tally.steps)
+        counts = ("", "", "") if self.tally is None else self.tally
         result = f"{self.result}: {self.remark}" if self.remark else self.result
         cells = (self.number, self.fault, self.point, self.on, result, *counts, f"{self.seconds:.0f}")
         return "| " + " | ".join(map(str, cells)) + " |"

@@ -51,7 +51,9 @@ def test_at_a_place(make: MakeSandbox, row: Callable[..., Row], uninterrupted: T
 
 
 @pytest.mark.faults
-@pytest.mark.parametrize("place", ["before-ask", "after-ask", "after-start", "after-report", "before-tell", "after-tell"])
+@pytest.mark.parametrize(
+    "place", ["before-ask", "after-ask", "after-start", "after-report", "before-tell", "after-tell"]
+)
 def test_at_a_place_on_ray(
     make: MakeSandbox, row: Callable[..., Row], on_ray: OnRay, uninterrupted: Table, place: str
 ) -> None:
