@@ -225,6 +225,15 @@ class NoHidden(Config):
     kind: Literal["none"] = "none"
 
 
+class PerceptronHidden(Config):
+    """One layer of ``dim`` between the fused vector and the head; ``input_dropout`` acts before it."""
+
+    kind: Literal["perceptron"] = "perceptron"
+    dim: PositiveInt = 1024
+    dropout: Dropout = 0.5
+    input_dropout: Dropout = 0.0
+
+
 class ResidualHidden(Config):
     """A perceptron of ``layers`` residual blocks of width ``dim`` between the fused vector and the head."""
 
@@ -344,7 +353,7 @@ Fusion = Annotated[
     EarlyFusion | ConcatFusion | SharedFusion | ProjectionFusion | LateFusion | GatedFusion | CrossModalFusion,
     Field(discriminator="kind"),
 ]
-Hidden = Annotated[NoHidden | ResidualHidden, Field(discriminator="kind")]
+Hidden = Annotated[NoHidden | PerceptronHidden | ResidualHidden, Field(discriminator="kind")]
 Head = Annotated[LogisticHead | MixtureHead | ChainedHead, Field(discriminator="kind")]
 Optimizer = Annotated[AdamConfig | AdamWConfig | ScheduleFreeConfig, Field(discriminator="kind")]
 
@@ -355,6 +364,7 @@ class TrialConfig(Config):
     modalities: tuple[str, ...] | None = None  # None: all that the data has
     frames: FramesConfig = FramesConfig()
     l2_normalize: bool = True
+    component_decay: Annotated[float, Field(ge=0.0, le=2.0)] = 0.0  # of whitened components, see `model.frames`
     encoder: Encoder = NoEncoder()
     pooling: Pooling = SimplePooling()
     fusion: Fusion = ConcatFusion()
@@ -367,7 +377,6 @@ class TrialConfig(Config):
     optimizer: Optimizer = AdamConfig()
     batch_size: PositiveInt = 128
     micro_batch: PositiveInt | None = None  # videos of a batch at once, to save memory; None: all that memory holds
-    compile: bool = False  # by torch.compile, where no layer is recurrent: those stay with their fused kernels
     precision: Literal["bfloat16", "float16", "float32"] = "bfloat16"  # on a GPU; a CPU computes in float32
     bucketing: bool = False  # batches of videos of like lengths: less padding, less variety within a batch
     epochs: PositiveInt = 5

@@ -44,7 +44,6 @@ Value = TypeVar("Value")
 
 State = dict[str, torch.Tensor]
 
-_RECURRENT = ("lstm", "gru", "sru")
 PREDICTIONS = {"validation": "predictions.arrow", "test": "test_predictions.arrow"}  # a split's file
 
 
@@ -110,8 +109,6 @@ class _Trial:
         self._fingerprint = (stream or self._splits["train"]).fingerprint
         with seeded(derive_seed(task.seed, "init"), device):
             model = build_model(task.config, self._schema).to(device)
-        if task.config.compile and task.config.encoder.kind not in _RECURRENT:
-            model.compile(dynamic=True)  # batches differ in their number of frames
         optimizer = build_optimizer(model, task.config.optimizer)
         videos = None if stream else len(self._splits["train"])
         seed = derive_seed(task.seed, "train")
