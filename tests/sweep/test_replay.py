@@ -110,6 +110,7 @@ def test_the_same_seed_plays_the_same(tmp_path: Path, pool: Pool) -> None:
     assert plays[0] == plays[1] != plays[2]
 
 
+@pytest.mark.thorough
 def test_no_recorded_trial_runs_twice_and_all_may_run(tmp_path: Path, pool: Pool) -> None:
     space = space_with(tmp_path, "none")
     played = replay(space, pool, Strategy("random", space.stopping), 0, len(pool.curves), slots=4)

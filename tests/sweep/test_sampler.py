@@ -28,6 +28,7 @@ space:
   optimizer: {kind: adam, learning_rate: 0.01, clip_norm: {choice: [null, 1.0]}}
 """
 GP = pytest.param("gp", marks=pytest.mark.thorough)
+TPE = pytest.param("tpe", marks=pytest.mark.thorough)
 OPEN = ["tpe", "random", GP, "cmaes", "quasirandom"]
 ALL = [*OPEN, "grid"]
 
@@ -169,7 +170,7 @@ def test_the_grid_is_walked_whole(discrete: Space) -> None:
     assert propose(discrete, "grid", 0, 26, []).params == whole[0]
 
 
-@pytest.mark.parametrize("sampler", ["tpe", "random", "grid", "quasirandom"])
+@pytest.mark.parametrize("sampler", [TPE, "random", "grid", "quasirandom"])
 def test_nothing_is_tried_twice_and_a_finite_space_ends(discrete: Space, sampler: SamplerName) -> None:
     past: list[FrozenTrial] = []
     seen: set[str] = set()
