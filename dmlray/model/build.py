@@ -21,7 +21,7 @@ from dmlray.model.frames import FrameInput
 from dmlray.model.fusion import ConcatFusion, Fusion, GatedFusion, ProjectionFusion, SharedSpaceFusion
 from dmlray.model.gating import ClassGate, ContextGate
 from dmlray.model.head import LateHead, LogisticHead, MixtureHead
-from dmlray.model.hidden import ResidualLayers
+from dmlray.model.hidden import PerceptronLayer, ResidualLayers
 from dmlray.model.pooling import AttentionPool, LastPool, MaxPool, MeanPool, Pooling
 from dmlray.model.sru import SruStack
 from dmlray.model.statistics import StatisticsPool
@@ -92,7 +92,9 @@ def build_model(config: TrialConfig, schema: Schema) -> Classifier:
     else:
         head = _build_head(config, fusion.dim, schema.classes)
     ranges = {modality.name: (modality.minimum, modality.maximum) for modality in modalities}
-    return Classifier(FrameInput(ranges, config.l2_normalize), towers, fusion, head, config.modality_dropout)
+    return Classifier(
+        FrameInput(ranges, config.l2_normalize, config.component_decay), towers, fusion, head, config.modality_dropout
+    )
 
 
 def check_buildable(config: TrialConfig, schema: Schema) -> None:
@@ -126,7 +128,10 @@ def _build_head(config: TrialConfig, dim: int, classes: int) -> nn.Module:
     """The head, behind its hidden layers and between its gates, if it has any."""
     hidden, gating = config.hidden, config.head.gating
     before: list[nn.Module] = []
-    if hidden.kind == "residual":
+    if hidden.kind == "perceptron":
+        before.append(PerceptronLayer(dim, hidden.dim, hidden.dropout, hidden.input_dropout))
+        dim = hidden.dim
+    elif hidden.kind == "residual":
         before.append(ResidualLayers(dim, hidden.dim, hidden.layers, hidden.dropout))
         dim = hidden.dim
     if gating in ("before", "both"):

@@ -3,6 +3,23 @@
 from torch import Tensor, nn
 
 
+class PerceptronLayer(nn.Sequential):
+    """One hidden layer: dropout(relu(norm(W dropout(x)))). vector (B, D) gives (B, dim).
+
+    Without a bias, which would outweigh W x at first where x has length 1; the norm has one. Ostyakov et al. (2018,
+    arXiv:1809.04403, ResNetLike in their code) normalise over the batch; why not here says `model.clusters`.
+    """
+
+    def __init__(self, width: int, dim: int, dropout: float, input_dropout: float) -> None:
+        super().__init__(
+            nn.Dropout(input_dropout),
+            nn.Linear(width, dim, bias=False),
+            nn.LayerNorm(dim),
+            nn.ReLU(),
+            nn.Dropout(dropout),
+        )
+
+
 class ResidualLayers(nn.Module):
     """A residual perceptron: Gorishniy et al. (2021, arXiv:2106.11959), section 3.2, over a widened vector.
 

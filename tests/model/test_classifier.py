@@ -44,6 +44,7 @@ HEADS = [
     {"kind": "mixture", "experts": 1, "gating": "both"},
     {"kind": "chained", "links": 3, "link_dim": 6, "gating": "after"},
 ]
+PERCEPTRON = {"kind": "perceptron", "dim": 8, "input_dropout": 0.3}
 HIDDEN = {"kind": "residual", "dim": 8, "layers": 2}
 
 
@@ -64,6 +65,7 @@ CASES = [
     *((config_of({"kind": "none"}, "mean", FUSIONS[1], head=head), VIDEO_SCHEMA) for head in HEADS),
     (config_of({"kind": "none"}, "mean", {"kind": "late"}, head=HEADS[-1]), VIDEO_SCHEMA),
     (config_of({"kind": "none"}, "mean", {"kind": "late"}, hidden=HIDDEN, head=HEADS[1]), VIDEO_SCHEMA),
+    (config_of({"kind": "none"}, "mean", {"kind": "concat"}, hidden=PERCEPTRON, head=HEADS[0]), VIDEO_SCHEMA),
     (config_of(ENCODERS[2], "attention", FUSIONS[1], hidden=HIDDEN, head=HEADS[-1]), FRAME_SCHEMA),
 ]
 NAMES = ["-".join([s.level, *(getattr(c, p).kind for p in ("encoder", "pooling", "fusion", "head"))]) for c, s in CASES]

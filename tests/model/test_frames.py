@@ -47,3 +47,13 @@ def test_a_frame_of_zeros_stays_0():
     features = {"visual": torch.zeros(1, 1, 6), "audio": torch.zeros(1, 1, 3)}
     frames = FrameInput(RANGES, l2_normalize=True)(features, torch.ones(1, 1, dtype=torch.bool))
     assert not frames["visual"].any()
+
+
+def test_component_decay_shrinks_later_components_before_the_length_is_taken():
+    features, mask = random_features(FRAME_SCHEMA, [2, 4], seed=0)
+    plain = FrameInput(RANGES, l2_normalize=False)(features, mask)
+    shrunk = FrameInput(RANGES, l2_normalize=False, component_decay=0.5)(features, mask)
+    for name, values in plain.items():
+        assert_close(shrunk[name], values / torch.arange(1.0, values.shape[-1] + 1).sqrt())
+    joined = torch.cat(list(FrameInput(RANGES, True, 0.5)(features, mask).values()), dim=-1)
+    assert_close(joined[mask], torch.nn.functional.normalize(torch.cat(list(shrunk.values()), dim=-1)[mask], dim=-1))
