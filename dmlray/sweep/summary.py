@@ -37,7 +37,7 @@ def summarize(trials: Sequence[TrialRecord], wanted: int) -> Summary:
         pruned=states[TrialState.pruned],
         failed=states[TrialState.failed],
         running=states[TrialState.running],
-        best=ranking(counted)[0] if ranking(counted) else None,
+        best=min((trial for trial in counted if trial.best_so_far is not None), key=_rank, default=None),
         left_s=_time_left(counted, wanted, max(1, states[TrialState.running])),
     )
 
@@ -45,7 +45,7 @@ def summarize(trials: Sequence[TrialRecord], wanted: int) -> Summary:
 def ranking(trials: Sequence[TrialRecord]) -> list[TrialRecord]:
     """Trials that have a value, best first; ties to the lowest number."""
     valued = [trial for trial in trials if trial.best_so_far is not None]
-    return sorted(valued, key=lambda trial: (-(trial.best_so_far or 0.0), trial.number))
+    return sorted(valued, key=_rank)
 
 
 def duration_s(trial: TrialRecord) -> float | None:
@@ -63,6 +63,10 @@ def span(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
+def _rank(trial: TrialRecord) -> tuple[float, int]:
+    return -(trial.best_so_far or 0.0), trial.number
+
+
 def _time_left(trials: Sequence[TrialRecord], wanted: int, slots: int) -> float | None:
     ended = [trial for trial in trials if trial.state.is_finished and trial.started and trial.finished]
     if not ended:
@@ -72,4 +76,4 @@ def _time_left(trials: Sequence[TrialRecord], wanted: int, slots: int) -> float 
 
 
 def _span_s(start: datetime | None, end: datetime | None) -> float:
-    return (end - start).total_seconds() if start and end else 0.0
+    return max(0.0, (end - start).total_seconds()) if start and end else 0.0  # clocks can be set back
