@@ -76,14 +76,12 @@ def distil(
 
 
 def _soft_labels(teacher: "SweepFolder", name: str, package: "Package", address: str | None) -> Path:
-    """Where the ensemble's scores of the training videos are, made unless they are there already."""
-    import shutil
-
+    """The folder of the ensemble's scores of the training videos, of which the parts that are missing are made."""
     from dmlray.cli.predict import run_job
     from dmlray.data.dataset import Dataset
     from dmlray.ensemble.scoring import best_device
     from dmlray.errors import UsageError
-    from dmlray.registry.distil import SOFT_LABELS, has_soft_labels, save_soft_labels
+    from dmlray.registry.distil import soft_labels_name
     from dmlray.registry.package import BATCH_VIDEOS
     from dmlray.registry.predict import KEEP, finish, planned
     from dmlray.sweep.settings import load_settings
@@ -91,22 +89,12 @@ def _soft_labels(teacher: "SweepFolder", name: str, package: "Package", address:
     config = load_settings(teacher)
     if config.stream is not None:
         raise UsageError(f"sweep {config.name} trains on a stream; convert its training videos to distil from them")
-    train, path = Dataset.open(config.data / "train"), teacher.ensemble(name) / SOFT_LABELS
-    if not has_soft_labels(path, package, train):
-        parts = path.with_suffix(".parts")
-        shutil.rmtree(parts) if _is_finished(parts) else None  # of an earlier ensemble or other data
-        with planned(package.to(best_device()), [str(train.path)], parts, KEEP, BATCH_VIDEOS) as job:
-            run_job(job, address=address)
-            finish(job)
-        save_soft_labels(path, parts, package, train)
-        shutil.rmtree(parts)
-    return path.absolute()
-
-
-def _is_finished(parts: Path) -> bool:
-    from dmlray.data.manifest import MANIFEST
-
-    return (parts / MANIFEST).is_file()
+    train = Dataset.open(config.data / "train")
+    folder = teacher.ensemble(name) / soft_labels_name(package, train)
+    with planned(package.to(best_device()), [str(train.path)], folder, KEEP, BATCH_VIDEOS) as job:
+        run_job(job, address=address)
+        finish(job)
+    return folder.absolute()
 
 
 def _create(

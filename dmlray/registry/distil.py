@@ -1,25 +1,20 @@
-"""One student in the place of an ensemble: the soft labels it learns from, and how much of the gain it keeps.
+"""One student in the place of an ensemble: how much of the gain it keeps.
 
 Distillation: Hinton, Vinyals and Dean (2015), arXiv:1503.02531.
 """
 
+import hashlib
 from collections.abc import Mapping
-from pathlib import Path
 
 import numpy as np
 
 from dmlray.config import Config
 from dmlray.data.dataset import Dataset
-from dmlray.data.predictions import Predictions, load_predictions, save_predictions
 from dmlray.ensemble.candidates import Candidate
 from dmlray.ensemble.parts import gap_on, split_videos
 from dmlray.ensemble.report import EnsembleReport
-from dmlray.errors import StorageError, UsageError
-from dmlray.registry.labelled import joined
+from dmlray.errors import UsageError
 from dmlray.registry.package import Package
-from dmlray.registry.predict import read_folder
-
-SOFT_LABELS = "train_predictions.arrow"
 
 
 class Kept(Config):
@@ -47,20 +42,9 @@ class DistillationReport(Config):
     student_parameters: int
 
 
-def has_soft_labels(path: Path, package: Package, train: Dataset) -> bool:
-    """Whether ``path`` holds what ``package`` predicts for ``train``."""
-    try:
-        meta = load_predictions(path).meta
-    except StorageError:
-        return False
-    return (meta.get("package"), meta.get("data")) == (package.digest, train.fingerprint)
-
-
-def save_soft_labels(path: Path, folder: Path, package: Package, train: Dataset) -> None:
-    """Join the finished predictions in ``folder`` into one file, as `train.teacher` reads it."""
-    whole = joined(read_folder(folder))
-    meta = {"package": package.digest, "data": train.fingerprint, "split": "train"}
-    save_predictions(path, Predictions(whole.ids, whole.labels, whole.scores, whole.truth, whole.classes, meta))
+def soft_labels_name(package: Package, train: Dataset) -> str:
+    """Name of the folder of what ``package`` predicts for ``train``; of anything else it is another."""
+    return f"train-{hashlib.sha256(f'{package.digest} {train.fingerprint}'.encode()).hexdigest()[:12]}"
 
 
 def report_distillation(
