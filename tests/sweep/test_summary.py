@@ -78,7 +78,8 @@ def test_a_trials_run_has_its_curve_and_its_best_under_another_name() -> None:
     assert run.name == "#0 bigru2x512 mean shared256"
     steps = [(step, metrics["val_gap"]) for step, metrics in run.metrics if "val_gap" in metrics]
     assert steps == [(1, 0.3), (2, 0.5), (3, 0.4)]
-    assert run.metrics[-1] == (3, {"best_val_gap": 0.5, "test_gap": 0.45})
+    step, final = run.metrics[-1]
+    assert (step, final["best_val_gap"], final["test_gap"]) == (3, 0.5, 0.45)
     failed = trial_run(SWEEP, TRIALS[1])
     assert (failed.status, failed.tags["dmlray.reason"]) == ("failed", "nan")
 
