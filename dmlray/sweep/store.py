@@ -16,7 +16,7 @@ from dmlray.sweep.lease import Leases
 from dmlray.sweep.records import TrialState
 from dmlray.sweep.rows import STUDIES, STUDY_ATTRIBUTES, TRIALS, TrialRow
 from dmlray.sweep.sampler import Proposal
-from dmlray.sweep.study_file import storage_errors
+from dmlray.sweep.study_file import identity, storage_errors
 
 
 class Store:
@@ -28,6 +28,7 @@ class Store:
 
     def __init__(self, path: Path, *, read_only: bool = False) -> None:
         self.path = path
+        self._file = identity(path)
         self._engine, name = open_database(path, read_only=read_only)
         with storage_errors(path), self._engine.begin() as connection:
             query = select(STUDIES.c.study_id, STUDIES.c.study_name)
@@ -156,6 +157,8 @@ class Store:
             yield connection
             assert self._epoch is not None, "a writing store has looked at the lease"
             self._leases.check(connection, self._epoch)
+            if identity(self.path) != self._file:  # SQLite would go on writing a file that nobody can open any more
+                raise StorageError(self.path, "the study is another file than the one that this process opened")
             reach("before-commit")
 
     def _put_attribute(self, connection: Connection, key: str, value: object) -> None:

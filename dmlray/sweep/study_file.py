@@ -90,6 +90,15 @@ def check_file(path: Path, *, thoroughly: bool = False) -> None:
         raise StorageError(path, f"the study is damaged: {' '.join(str(verdict).split())}")
 
 
+def identity(path: Path) -> tuple[int, int]:
+    """Which file ``path`` is now. Raises StorageError where there is none."""
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise StorageError(path, f"the study is missing: {error.strerror}") from error
+    return status.st_dev, status.st_ino
+
+
 @contextmanager
 def storage_errors(path: Path) -> Iterator[None]:
     """Whatever the database refuses within the block becomes an error that names ``path``.

@@ -264,6 +264,16 @@ def test_creates_once_and_nothing_by_halves(tmp_path: Path) -> None:
         assert (study.seed, study.sampler) == (2**62, "random")
 
 
+def test_a_study_that_is_removed_or_replaced_under_its_driver_takes_nothing_more(study: Study, space: Space) -> None:
+    number, content = started(study, space), study.path.read_bytes()
+    study.path.unlink()
+    with pytest.raises(StorageError, match="the study is missing: No such file"):
+        study.report(number, 1, METRICS, "c", "d")
+    study.path.write_bytes(content)
+    with pytest.raises(StorageError, match="another file"):
+        study.fail(number, "data", "gone")
+
+
 def test_refuses_an_unknown_sampler(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="sampler must be one of tpe, random"):
         Study.create(tmp_path / "study.db", "sweep", 1, "luck")  # type: ignore[arg-type]
