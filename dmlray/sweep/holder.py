@@ -40,8 +40,8 @@ class Holder:
         return json.dumps(asdict(self))
 
     def fate(self) -> Literal["alive", "dead", "unknown"]:
-        """Whether the process still is: unknown from another machine, or from another container."""
-        if self.place != _place():
+        """Whether the process still is: unknown from another machine, another container, or where /proc is not."""
+        if not self.place or self.place != _place():
             return "unknown"
         return "alive" if _start_ticks(self.pid) == self.ticks else "dead"
 
@@ -50,6 +50,8 @@ class Holder:
 
 
 def _place() -> str:
+    if not _PROC.is_dir():
+        return ""
     boot = (_PROC / "sys/kernel/random/boot_id").read_text().strip()
     return f"{boot}/{(_PROC / 'self/ns/pid').readlink()}"
 
