@@ -23,9 +23,6 @@ from dmlray.sweep.summary import Summary, summarize
 State = Literal["finished", "running", "interrupted"]
 
 
-SweepState = Literal["finished", "running", "interrupted"]
-
-
 @dataclass(frozen=True)
 class Content:
     """A sweep as it stood at one moment. ``problems`` are what could not be read, for the reader to know."""
@@ -67,7 +64,7 @@ def read_content(folder: SweepFolder) -> Content:
     with closing(Study.open(folder.study, read_only=True)) as study:
         trials, importances = study.trials(), study.importances()
         over = summarize(trials, wanted(config, trials)).is_over
-        state: SweepState = "finished" if over else "running" if study.is_driven() else "interrupted"
+        state: State = "finished" if over else "running" if study.is_driven() else "interrupted"
     space = _space(folder.space, problems)
     return Content(
         config=config,
