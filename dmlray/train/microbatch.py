@@ -2,7 +2,7 @@
 
 Gradients of the parts add up to those of the batch, because every term of the loss is a mean over videos and each part
 weighs by its share. What looks at a batch as a whole, such as batch normalisation, would see the parts instead; no
-layer here does. Dropout draws its masks part by part.
+layer here does. Dropout and mixup draw part by part.
 """
 
 from collections.abc import Callable, Iterator
