@@ -1,5 +1,6 @@
 """Spaces suggest what TrialConfig accepts, under stable names; what they must not hold is refused with its line."""
 
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -8,8 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dmlray.config import TrialConfig
+from dmlray.data.schema import Schema
 from dmlray.errors import ConfigError, MissingInputError
+from dmlray.model.build import check_buildable
+from dmlray.sweep.configurations import check_configurations
 from dmlray.sweep.space import Space, load_space
+from tests.data.videos import FRAME, VIDEO
 from tests.sweep.spaces import SPACE, RandomSuggester, load_text
 
 SHIPPED = sorted((Path(__file__).parents[2] / "search_spaces").glob("*.yaml"))
@@ -191,9 +196,19 @@ def test_refuses_an_override_by_its_path(tmp_path: Path, overrides: dict[str, st
 def test_shipped_spaces_load(path: Path) -> None:
     space = load_space(path)
     assert space.description
-    assert space.trials
+    assert space.trials or space.configurations
     for seed in range(20):
         TrialConfig.model_validate(space.suggest(RandomSuggester(seed)))
+
+
+@pytest.mark.parametrize(("name", "schema"), [("starter", VIDEO), ("paper", FRAME), ("audioset_encoders", FRAME)])
+def test_shipped_configurations_can_be_built(name: str, schema: Schema) -> None:
+    configurations = load_space(SHIPPED[0].with_stem(name)).configurations
+    check_configurations(configurations, partial(check_buildable, schema=schema))
+    if schema is FRAME:
+        with pytest.raises(ConfigError, match=r"'(none|mean)' on video-level data") as caught:
+            check_configurations(configurations, partial(check_buildable, schema=VIDEO))
+        assert all(row.name in str(caught.value) for row in configurations[1:])
 
 
 def test_retries_are_settled_in_the_space_file(tmp_path: Path) -> None:
