@@ -47,6 +47,7 @@ def test_predicts_blocks_of_a_reader_as_datasets(video_sweep: SweepFolder, tmp_p
     np.testing.assert_array_equal(package.predict(block), package.predict(dataset))
 
 
+@pytest.mark.thorough
 def test_loads_without_the_cluster_and_without_unpickling(own_package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     code = (
         f"import sys; from dmlray.registry import load_package; load_package({str(own_package)!r}); print(*sys.modules)"
