@@ -81,7 +81,8 @@ def _train(task: TrialTask, runner: Runner, channel: Any, peers: Peers) -> tuple
     except DmlrayError as error:
         return TrialEnd(reason=getattr(error, "reason", "error"), message=str(error)), error
     except Exception as error:
-        return TrialEnd(reason="error", message=_keep_traceback(task, error)), error
+        reason = "host_oom" if isinstance(error, MemoryError) else "error"
+        return TrialEnd(reason=reason, message=_keep_traceback(task, error)), error
 
 
 def _keep_traceback(task: TrialTask, error: Exception) -> str:
