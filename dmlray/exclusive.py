@@ -26,15 +26,3 @@ def exclusive(path: Path, what: str) -> Iterator[None]:
         file.write(f"process {os.getpid()} on {platform.node()}")
         file.flush()
         yield
-
-
-def is_held(path: Path) -> bool:
-    """Whether some process holds the lock file now."""
-    if not path.exists():
-        return False
-    with path.open() as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        return False

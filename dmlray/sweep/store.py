@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from sqlalchemy import Connection, delete, insert, select, update
 from dmlray.errors import LeaseLostError, StorageError
 from dmlray.failpoints import reach
 from dmlray.sweep import rows
-from dmlray.sweep.database import create_database, open_database
+from dmlray.sweep.database import create_database, delete_study, open_database
 from dmlray.sweep.lease import Leases
 from dmlray.sweep.records import TrialState
 from dmlray.sweep.rows import STUDIES, STUDY_ATTRIBUTES, TRIALS, TrialRow
@@ -44,22 +44,15 @@ class Store:
     def create(path: Path, name: str, attributes: Mapping[str, Any], storage: str | None = None) -> None:
         """Make the study, whole or not at all. Raises SweepExistsError if there is one already."""
         create_database(path, name, storage)
-        store = Store(path)
         try:
-            store.prepare(attributes)
-        finally:
-            store.close()
+            with closing(Store(path)) as store:
+                store.prepare(attributes)
+        except BaseException:
+            delete_study(path)
+            raise
 
     def prepare(self, attributes: Mapping[str, Any]) -> None:
-        """Give a new study its attributes and its lease."""
-        self._leases.create()
-        self.allow_writing()
-        with self._writing() as connection:
-            for key, value in attributes.items():
-                self._put_attribute(connection, key, value)
-
-    def migrate(self, attributes: Mapping[str, Any]) -> None:
-        """Bring a study of format 1 to format 2, whose header is among ``attributes``, in one transaction."""
+        """Give a study its lease and the ``attributes`` of the newest format, to which older trials are brought."""
         self._leases.create()
         self.allow_writing()
         with self._writing() as connection:

@@ -46,7 +46,7 @@ class Study:
             if self._sealed:
                 store.allow_writing()
             else:
-                store.migrate({"dmlray": header | {"format": FORMAT}})
+                store.prepare({"dmlray": header | {"format": FORMAT}})
                 self._sealed = True
         self._frozen = FrozenTrials()
         self._prior: list[FrozenTrial] | None = None
