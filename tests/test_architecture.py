@@ -24,7 +24,7 @@ ADAPTERS = {
         "sweep/samplers.py",
         "sweep/seen.py",
     },
-    "mlflow": {"tracking/tracker.py"},
+    "mlflow": {"tracking/tracker.py", "tracking/audit.py", "registry/publish.py"},
 }
 CORE = ("dmlray.data.batch", "dmlray.model.build", "dmlray.metrics.gap", "dmlray.train.trial")
 
