@@ -118,7 +118,7 @@ class Tracker:
             from mlflow.tracking import MlflowClient
 
             for name in _NOISE:
-                logging.getLogger(name).setLevel(logging.ERROR)
+                logging.getLogger(name).setLevel(logging.CRITICAL)  # errors are raised too, and told in one sentence
             with creation_lock(database_of(self.uri)):
                 client = MlflowClient(tracking_uri=self.uri)
                 self._experiment_id = self._find_experiment(client)

@@ -103,7 +103,10 @@ def save_checkpoint(path: Path, state: CheckpointState) -> str:
     )
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     with atomic_path(path) as temporary:
-        safetensors.torch.save_file(plain, temporary, {_KEY: json.dumps(header.model_dump(mode="json"))})
+        try:
+            safetensors.torch.save_file(plain, temporary, {_KEY: json.dumps(header.model_dump(mode="json"))})
+        except SafetensorError as error:  # no OSError, also where the disk is full
+            raise StorageError(path, f"could not be written: {error}") from error
         reach("checkpoint-written", epoch=state.epoch, path=temporary)
         return checkpoint_digest(temporary)
 

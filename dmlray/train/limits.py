@@ -123,7 +123,7 @@ def guarded(watch: Watch, folder: Path, tell: Callable[[Overdue], None]) -> Iter
             is_over.set()
             thread.join()
             faulthandler.cancel_dump_traceback_later()
-    path.unlink()
+    path.unlink(missing_ok=True)
 
 
 def cause_of_death(limits: Limits, folder: Path) -> Overdue | None:

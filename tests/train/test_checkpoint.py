@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import resource
 from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
@@ -121,6 +122,17 @@ def test_safetensors_of_something_else(
     safetensors.torch.save_file({"x": torch.zeros(2)}, path, metadata)
     with pytest.raises(StorageError, match=reason):
         load_checkpoint(path, None, config)
+
+
+def test_a_disk_that_takes_no_more(state: CheckpointState, tmp_path: Path) -> None:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (64, before[1]))
+    try:
+        with pytest.raises(StorageError, match=r"epoch\.safetensors: could not be written"):
+            save_checkpoint(tmp_path / "epoch.safetensors", state)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_missing(tmp_path: Path, config: TrialConfig) -> None:
