@@ -78,6 +78,7 @@ def _serve(connection: Connection, parent: int) -> None:
     ctypes.CDLL(None).prctl(_DIES_WITH_PARENT, signal.SIGKILL)
     if os.getppid() != parent:
         return
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # a Ray worker's tracebacks are not on the driver's stderr either
     context = SimpleNamespace(get_world_rank=lambda: 0, get_world_size=lambda: 1)
     train = SimpleNamespace(torch=SimpleNamespace(get_device=lambda: torch.device("cpu")), get_context=lambda: context)
     worker.ray = SimpleNamespace(get=lambda value: value, train=train)

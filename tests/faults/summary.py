@@ -1,18 +1,20 @@
 """The table of a session's rows, printed at its end and written where the README's copy comes from."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path
 
 from tests.faults.invariants import Tally
 
 OUT = Path(__file__).parents[2] / "results" / "faults.md"
-_HEAD = "| row | fault | injection point | runs on | result | lost | repeated | steps again | s |"
-_RULE = "| ---: | --- | --- | --- | --- | ---: | ---: | ---: | ---: |"
+_HEAD = "| row | fault | injection points | on | held | lost | repeated | steps again | s |"
+_RULE = "| ---: | --- | --- | --- | ---: | ---: | ---: | ---: | ---: |"
 
 
 @dataclass
 class Row:
-    """One row of the matrix; ``lost`` and ``repeated`` are trials, ``steps`` training steps that were done again."""
+    """One test of the matrix; ``lost`` and ``repeated`` are trials, ``steps`` training steps that were done again."""
 
     number: str
     fault: str
@@ -20,15 +22,13 @@ class Row:
     on: str
     tally: Tally | None = None
     remark: str = ""
-    result: str = "not run"
+    result: str = "not run"  # held, BROKEN, skipped
     seconds: float = 0.0
 
-    def line(self) -> str:
-        """As Markdown."""
-        counts = ("", "", "") if self.tally is None else self.tally
-        result = f"{self.result}: {self.remark}" if self.remark else self.result
-        cells = (self.number, self.fault, self.point, self.on, result, *counts, f"{self.seconds:.0f}")
-        return "| " + " | ".join(map(str, cells)) + " |"
+    @property
+    def fault_of(self) -> tuple[bool, str, str, str]:
+        """What makes one line of the table: numbers first, the control after them."""
+        return not self.number.isdigit(), self.number.zfill(5), self.fault, self.on
 
 
 @dataclass
@@ -38,6 +38,21 @@ class Summary:
     rows: list[Row] = field(default_factory=list)
 
     def markdown(self) -> str:
-        """The whole table, in the matrix's order; the control's rows come last."""
-        ordered = sorted(self.rows, key=lambda row: (not row.number.isdigit(), row.number.zfill(3)))
-        return "\n".join([_HEAD, _RULE, *(row.line() for row in ordered)]) + "\n"
+        """One line for each fault and what it ran on, its injection points together."""
+        ordered = sorted(self.rows, key=lambda row: row.fault_of)
+        lines = [_line(list(rows)) for _, rows in groupby(ordered, key=lambda row: row.fault_of)]
+        return "\n".join([_HEAD, _RULE, *lines]) + "\n"
+
+
+def _line(rows: Sequence[Row]) -> str:
+    points = "; ".join(f"{row.point}{f' ({row.remark})' if row.remark else ''}{_mark(row)}" for row in rows)
+    held = f"{sum(row.result == 'held' for row in rows)}/{len(rows)}"
+    tallies = [row.tally for row in rows if row.tally is not None]
+    counts = [sum(column) for column in zip(*tallies, strict=True)] if tallies else ["", "", ""]
+    seconds = f"{sum(row.seconds for row in rows) / len(rows):.0f}"
+    first = rows[0]
+    return "| " + " | ".join(map(str, (first.number, first.fault, points, first.on, held, *counts, seconds))) + " |"
+
+
+def _mark(row: Row) -> str:
+    return "" if row.result == "held" else f" **{row.result}**"

@@ -129,7 +129,7 @@ def test_a_trial_that_always_kills_its_worker(make: MakeSandbox, row: Callable[.
 def test_a_loss_that_is_no_number(make: MakeSandbox, row: Callable[..., Row]) -> None:
     """Of a learning rate beyond what float32 holds; samplers and rungs take the other trials as they are."""
     named = row(23, "NaN loss", "step")
-    rates = "learning_rate: {choice: [0.1, 0.03, 0.01, 1.0e+30]}"
+    rates = "learning_rate: {choice: [0.1, 0.03, 0.01, 3.0e+38]}"
     space = SPACE.replace("learning_rate: {float: [1e-3, 3e-1], log: true}", rates)
     assert space != SPACE
     sandbox = make(space=space)
