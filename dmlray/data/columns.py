@@ -104,6 +104,7 @@ class Columns:
         self._labels, self._label_counts = values, counts
 
     def _read_ids(self, region: Regions) -> None:
+        region = self._window.short(region)
         self.ok &= region.ok
         try:
             self._ids = texts(self._window.joined(region).tobytes(), region.end - region.start)

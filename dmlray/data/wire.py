@@ -20,6 +20,7 @@ _FIRST, _SECOND = 0x0A, 0x12  # tags of length-delimited fields 1 and 2
 _MAX_ENTRIES = 32
 _MAX_VARINT = 4  # bytes
 _WORD = 8
+_MAX_SHORT = 1 << 12  # bytes of an id, or of a video's labels
 MAX_INT = (1 << 7 * _MAX_VARINT) - 1  # the largest that is read here
 
 
@@ -123,6 +124,7 @@ class Window:
 
         A record that is not ok contributes no values.
         """
+        region = self.short(region)
         lengths = region.end - region.start
         lane = np.repeat(np.arange(len(lengths)), lengths)
         data = self.joined(region).astype(np.int64)
@@ -141,6 +143,10 @@ class Window:
         ok[lane[ends[wrong]]] = False
         keep = ok[lane[ends]]
         return values[keep], np.bincount(lane[ends][keep], minlength=len(lengths)), ok
+
+    def short(self, region: Regions) -> Regions:
+        """Regions that are too long for what they hold are not read across records: it takes many times their size."""
+        return self.safe(Regions(region.start, region.end, region.ok & (region.end - region.start <= _MAX_SHORT)))
 
     def joined(self, region: Regions) -> Bytes:
         """The bytes of all regions side by side, copied."""
