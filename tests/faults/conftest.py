@@ -99,6 +99,7 @@ def on_ray(playground: Path) -> Iterator[OnRay]:
     command += ["--include-dashboard=false", "--disable-usage-stats", "--object-store-memory=100000000"]
     process = subprocess.Popen(
         [*map(str, command), f"--temp-dir={folder}"],
+        cwd=folder,
         env=CLEAN | secret | {"RAY_worker_maximum_startup_concurrency": "16"},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

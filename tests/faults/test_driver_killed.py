@@ -103,6 +103,7 @@ def test_at_random_moments(make: MakeSandbox, row: Callable[..., Row], uninterru
     sandbox, named = make(), row(6, "driver killed again and again", f"random moments, seed {seed}")
     kills = kill_at_random(sandbox, seed, RANDOM_KILLS, span_s=1.0, step_s=0.05)
     named.tally, named.remark = check(sandbox), f"{kills} kills"
+    sandbox.agree()
     assert kills >= 8
     assert table(sandbox) == uninterrupted, "I8"
     assert named.tally.steps <= interrupted_steps(kills)

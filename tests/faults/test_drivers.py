@@ -73,7 +73,7 @@ def test_nothing_is_left_of_a_ray_of_its_own(
     """The user's usual case: the driver started Ray, and everything of it must go with the driver."""
     sandbox, named = make(OnRay(None, {})), row(8, f"{name} to the driver", "amid an epoch", "its own Ray")
     driver = sandbox.begin(step_s=0.1)
-    sandbox.wait_for("step", timeout_s=180, trial=0, epoch=2)
+    sandbox.wait_for("step", trial=0, epoch=2)
     for number in SIGNALS.get(name, (signal.SIGKILL,)):
         driver.send(number)
         time.sleep(0.3)
