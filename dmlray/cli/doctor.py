@@ -1,0 +1,60 @@
+"""`dmlray doctor`: is this machine ready for a sweep, and if not, what helps?"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from dmlray.cli.options import DEFAULT_RESULTS, Address, Json, Results, Tracking, answer
+
+if TYPE_CHECKING:
+    from dmlray.cli.checks import Finding
+
+
+def register(app: typer.Typer) -> None:
+    """Add this module's command to the app."""
+    app.command()(doctor)
+
+
+def doctor(
+    data: Annotated[Path | None, typer.Option(help="Also look at this converted data set.")] = None,
+    ray: Annotated[bool, typer.Option("--ray", help="Also start Ray here, or join --address: takes seconds.")] = False,
+    address: Address = None,
+    as_json: Json = False,
+    results: Results = DEFAULT_RESULTS,
+    tracking_uri: Tracking = None,
+) -> None:
+    """Check Python, packages, GPUs, room, limits, Ray's token, open ports, MLflow's store and data, with remedies.
+
+    Example: dmlray doctor
+
+    Exit code 0 where nothing is a problem, 69 where something does not answer, 78 where this machine must change.
+    """
+    from dmlray.cli.checks import examine, exit_code
+    from dmlray.cli.facts import gather
+    from dmlray.tracking.store import default_uri
+
+    findings = examine(gather(results, tracking_uri or default_uri(results), data, address, ray))
+    if as_json:
+        rows = [
+            {"check": each.check, "status": each.status, "found": each.found, "remedy": each.remedy}
+            for each in findings
+        ]
+        answer({"version": 1, "findings": rows})
+    else:
+        _print(findings)
+    raise typer.Exit(exit_code(findings))
+
+
+def _print(findings: "list[Finding]") -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    colours = {"ok": "green", "warning": "yellow", "problem": "bold red"}
+    table = Table("", "check", "found, and what helps", box=box.SIMPLE_HEAD)
+    for each in findings:
+        told = f"{each.found}\n→ {each.remedy}" if each.remedy and each.status != "ok" else each.found
+        table.add_row(Text(each.status, style=colours[each.status]), each.check, Text(told))
+    Console(highlight=False).print(table)
