@@ -109,7 +109,7 @@ def on_ray(playground: Path) -> Iterator[OnRay]:
         yield OnRay(_address(folder, process), secret)
     finally:
         process.terminate()
-        process.wait(30)
+        process.wait(120)  # until all of Ray's processes have gone
         shutil.rmtree(folder, ignore_errors=True)
 
 

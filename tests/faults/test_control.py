@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+import re
 import signal
 import subprocess
 import sys
@@ -34,26 +35,33 @@ def wait_for_moment(plan: Plan, is_running: Callable[[], bool], kind: str, count
     time.sleep(delay_s)
 
 
+def last_error(said: Path) -> str:
+    """The name of the exception that a process died of."""
+    names = re.findall(r"^([\w.]+(?:Error|Exception))\b", said.read_text(), flags=re.MULTILINE)
+    return names[-1].rpartition(".")[2] if names else "no answer"
+
+
 def total(tallies: list[Tally]) -> Tally:
     return Tally(*(sum(column) for column in zip(*tallies, strict=True)))
 
 
-def stock(folder: Path, data: Path, ray: OnRay, moment: tuple[str, int, float]) -> tuple[Tally, bool]:
-    """What one kill and one restore cost; False where the restore did not end the sweep."""
+def stock(folder: Path, data: Path, ray: OnRay, moment: tuple[str, int, float]) -> tuple[Tally, str]:
+    """What one kill and one restore cost, and the name of the error where the restore did not end the sweep."""
     plan = Plan(folder, (), STEP_S)
     (folder / "plan").write_bytes(pickle.dumps(plan))
 
     def run(what: str) -> "subprocess.Popen[str]":
         words = [sys.executable, "-m", "tests.faults.stock", folder / "plan", what, folder, data, ray.address]
-        return subprocess.Popen(
-            [str(word) for word in words],
-            env=CLEAN | dict(ray.environment),
-            cwd=folder,
-            text=True,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
+        with (folder / "err").open("w") as errors:
+            return subprocess.Popen(
+                [str(word) for word in words],
+                env=CLEAN | dict(ray.environment),
+                cwd=folder,
+                text=True,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                start_new_session=True,
+            )
 
     with run("begin") as driver:
         wait_for_moment(plan, lambda: driver.poll() is None, *moment)
@@ -66,19 +74,20 @@ def stock(folder: Path, data: Path, ray: OnRay, moment: tuple[str, int, float]) 
             os.killpg(driver.pid, signal.SIGKILL)
             out = ""
     told = json.loads(out.splitlines()[-1]) if driver.returncode == 0 else []
-    return account(plan.oracle.events(), set(told)), driver.returncode == 0
+    return account(plan.oracle.events(), set(told)), "" if driver.returncode == 0 else last_error(folder / "err")
 
 
 def test_stock_ray_tune(row: Callable[..., Row], toys: Toys, on_ray: OnRay, playground: Path) -> None:
     named = row("stock", "driver of Tuner + OptunaSearch killed, Tuner.restore", "10 moments", "Ray")
-    tallies, ends = [], []
+    tallies, errors = [], []
     for moment in MOMENTS:
         folder = Path(tempfile.mkdtemp(dir=playground))
-        tally, is_over = stock(folder, toys.data, on_ray, moment)
+        tally, error = stock(folder, toys.data, on_ray, moment)
         tallies.append(tally)
-        ends.append(is_over)
+        errors += [error] if error else []
     named.tally = total(tallies)
-    named.remark = f"{ends.count(False)} of {len(ends)} sweeps could not be restored"
+    causes = ", ".join(sorted(set(errors)))
+    named.remark = f"{len(errors)} of {len(tallies)} could not be restored{': ' if causes else ''}{causes}"
     assert named.tally.lost + named.tally.repeated > 0, "the oracle can see a loss"
 
 
