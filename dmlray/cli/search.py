@@ -28,7 +28,7 @@ def search(
     ] = None,
     stream: Annotated[
         str | None,
-        typer.Option(metavar="SOURCE", help="TFRecords to train on as they are: a folder or glob, also s3://, gs://."),
+        typer.Option(metavar="SOURCE", help="TFRecords or Arrow shards to train on where they are, also s3://, gs://."),
     ] = None,
     space: Annotated[Path | None, typer.Option(help="The search space, a YAML file.")] = None,
     name: Annotated[str | None, typer.Option(help="What to call the sweep; it lives in RESULTS/NAME.")] = None,
@@ -85,7 +85,7 @@ def search(
 
     Example: dmlray search --data results/data/tfrecords --space search_spaces/smoke.yaml --name first
 
-    With --stream, training videos come straight from TFRecords and DATA needs only validation/ (and test/).
+    With --stream, training videos come straight from TFRecords or Arrow shards and DATA needs only validation/ (and test/).
 
     Ctrl-C leaves a sweep that `dmlray search --resume NAME` finishes; --resume NAME --trials N extends a finished one.
 

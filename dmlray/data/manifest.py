@@ -75,8 +75,13 @@ def write_document(path: Path, document: Config) -> None:
 
 def read_document(path: Path, kind: type[Document]) -> Document:
     """Read what ``write_document`` wrote. Raises FileNotFoundError, and StorageError when it is something else."""
+    return parse_document(path, path.read_bytes(), kind)
+
+
+def parse_document(path: str | Path, data: bytes, kind: type[Document]) -> Document:
+    """What ``write_document`` wrote to ``path``. Raises StorageError when it is something else."""
     try:
-        return kind.model_validate_json(path.read_bytes())
+        return kind.model_validate_json(data)
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"]) or "document"

@@ -1,4 +1,4 @@
-"""Batches from a Ray Data stream of TFRecords: for training on more than the disks hold.
+"""Batches from a Ray Data stream of TFRecords or Arrow shards: for training on more than the disks hold.
 
 Each epoch reads every file once, in an order of its own; two tasks, which need no CPU of their own and so never wait
 for a trial to end, read ahead. All that waits lies in Ray's object store, in small blocks and bounded.
@@ -15,14 +15,14 @@ import pyarrow as pa
 import ray.data
 
 from dmlray.config import FramesConfig
+from dmlray.data.arrow_files import read_shard
 from dmlray.data.batch import Batch, Collator
 from dmlray.data.location import locate, reached
-from dmlray.data.manifest import SourceFile
 from dmlray.data.reader import read_files
 from dmlray.data.schema import Schema
 from dmlray.data.shards import arrow_schema, frame_bytes, record_batch
 from dmlray.data.shuffle import bucketed
-from dmlray.data.stream_source import StreamSource
+from dmlray.data.stream_source import StreamFile, StreamSource
 from dmlray.data.window import Mixed, mixed
 from dmlray.errors import DataError, DmlrayError
 from dmlray.seeding import derive_seed
@@ -74,7 +74,7 @@ class StreamedBatches:
         """The batches of one epoch. ``indices`` of a batch are positions in the epoch.
 
         Raises DataError naming file, record and byte for a bad record, or a file that is not as long as it was;
-        MissingInputError for one that is gone.
+        StorageError naming a shard that is damaged; MissingInputError for a file that is gone.
         """
         size, random = self._batch_size, np.random.default_rng(derive_seed(self._seed, "window", epoch))
         window = max(4 * size, window_videos(self._source.schema))
@@ -136,7 +136,7 @@ def _read(item: pa.Table, uri: str, schema_json: str) -> Iterator[pa.Table]:
     columns = arrow_schema(schema).append(pa.field(_FAILURE, pa.binary()))
     try:
         for files in item.column("files").to_pylist():
-            for batch in _videos(uri, [SourceFile.model_validate(file) for file in files], schema):
+            for batch in _videos(uri, [StreamFile.model_validate(file) for file in files], schema):
                 none = pa.nulls(len(batch), pa.binary())
                 yield pa.Table.from_arrays([*batch.columns, none], schema=columns)
     except DmlrayError as error:
@@ -144,9 +144,14 @@ def _read(item: pa.Table, uri: str, schema_json: str) -> Iterator[pa.Table]:
         yield pa.table(cells | {_FAILURE: pa.array([pickle.dumps(error)], pa.binary())}, schema=columns)
 
 
-def _videos(uri: str, files: list[SourceFile], schema: Schema) -> Iterator[pa.RecordBatch]:
+def _videos(uri: str, files: list[StreamFile], schema: Schema) -> Iterator[pa.RecordBatch]:
     location = locate(uri)
     with reached(location):
+        for file in files:
+            if file.crc32c is not None:
+                path = location.path(file.name)
+                yield from read_shard(path, file.size, file.crc32c, schema, location.filesystem)
+        files = [file for file in files if file.crc32c is None]
         for file in files:
             _check_size(location.path(file.name), file.size, location.filesystem)
         for block, _ in read_files([location.path(f.name) for f in files], schema, filesystem=location.filesystem):

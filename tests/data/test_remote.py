@@ -7,12 +7,17 @@ import boto3
 import pytest
 from moto.server import ThreadedMotoServer
 
+from dmlray.config import FramesConfig
+from dmlray.data.convert import convert
+from dmlray.data.dataset import Dataset
 from dmlray.data.find_schema import find_schema
 from dmlray.data.ingest import GroupTask, convert_group
 from dmlray.data.location import list_files, locate
 from dmlray.data.plan import GroupPlan
+from dmlray.data.stream import RayStream
+from dmlray.data.stream_source import StreamSource
 from dmlray.errors import MissingInputError, UnavailableError
-from tests.data.videos import FRAME, random_block, write_tfrecords
+from tests.data.videos import FRAME, random_block, write_dataset, write_tfrecords
 
 pytestmark = pytest.mark.thorough
 
@@ -35,11 +40,14 @@ def bucket(endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> st
         monkeypatch.setenv(name, value)
     client = boto3.client("s3", endpoint_url=f"http://{endpoint}", region_name="us-east-1")
     client.create_bucket(Bucket="features")
+    blocks = [random_block(FRAME, videos, number) for number, videos in enumerate((7, 3))]
+    for path in write_dataset(tmp_path / "converted", FRAME, [blocks[:1], blocks[1:]]).path.iterdir():
+        client.upload_file(str(path), "features", f"converted/train/{path.name}")
     for number, videos in enumerate((7, 3)):
         path = tmp_path / "in" / f"--{number}.tfrecord"
         write_tfrecords(path, FRAME, random_block(FRAME, videos, number))
         client.upload_file(str(path), "features", f"yt8m/{path.name}")
-    return f"s3://features/%s?endpoint_override={endpoint}&scheme=http&region=us-east-1"
+    return f"s3://test:test@features/%s?endpoint_override={endpoint}&scheme=http&region=us-east-1"
 
 
 def task(source: str, out: Path) -> GroupTask:
@@ -73,5 +81,19 @@ def test_what_is_not_there_is_named(bucket: str) -> None:
 
 @moto_warns
 def test_an_endpoint_that_does_not_answer_is_named(bucket: str, endpoint: str) -> None:
-    with pytest.raises(UnavailableError, match=r"s3://features/yt8m.* cannot be read"):
+    with pytest.raises(UnavailableError, match=r"s3://.*features/yt8m.* cannot be read"):
         locate((bucket % "yt8m").replace(endpoint, "127.0.0.1:1"))
+
+
+@pytest.mark.ray
+@moto_warns
+def test_a_bucket_is_converted_and_streamed_by_ray(ray_session: None, bucket: str, tmp_path: Path) -> None:
+    """Keys and endpoint stand in the address: workers may have been started before anybody knew them."""
+    wanted = sorted(f"{seed}-{number}" for seed, videos in enumerate((7, 3)) for number in range(videos))
+    report = convert(bucket % "yt8m", tmp_path / "out", splits=["train=*"])
+    assert sorted(Dataset.open(report.out / "train").ids) == wanted
+    for source in ("yt8m", "yt8m/--*", "converted", "converted/train"):
+        batches = RayStream(StreamSource.open(bucket % source, FRAME)).batches(
+            4, frames=FramesConfig(), modalities=None, seed=1, bucketing=False, pinned=False
+        )
+        assert sorted(video for batch in batches.epoch(0) for video in batch.ids) == wanted

@@ -1,4 +1,4 @@
-"""Training from a stream of TFRecords: which files, in which order, and every video of them once an epoch."""
+"""Training from a stream of TFRecords or Arrow shards: which files, in which order, every video once an epoch."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -10,8 +10,8 @@ from dmlray.data import stream
 from dmlray.data.batch import Batch
 from dmlray.data.location import list_files, locate
 from dmlray.data.stream_source import StreamSource
-from dmlray.errors import DataError, MissingInputError
-from tests.data.videos import FRAME, VIDEO, random_block, write_tfrecords
+from dmlray.errors import DataError, MissingInputError, StorageError
+from tests.data.videos import FRAME, VIDEO, random_block, write_dataset, write_tfrecords
 
 FILES, VIDEOS = 6, 30
 
@@ -142,3 +142,57 @@ def test_the_window_fits_the_schema() -> None:
     assert stream.window_videos(VIDEO) == stream.WINDOW_VIDEOS
     wide = FRAME.model_copy(update={"max_frames": stream.WINDOW_BYTES // 100})
     assert 2 <= stream.window_videos(wide) < stream.WINDOW_VIDEOS
+
+
+@pytest.fixture
+def converted(tmp_path: Path) -> Path:
+    """The same videos as ``shards`` / train* in three Arrow shards."""
+    blocks = [random_block(FRAME, VIDEOS, number) for number in range(FILES)]
+    write_dataset(tmp_path / "data", FRAME, [blocks[:1], blocks[1:4], blocks[4:]])
+    return tmp_path / "data"
+
+
+@pytest.mark.parametrize("scheme", ["", "file://"])
+def test_a_converted_folder_or_its_train_split_is_a_source(converted: Path, scheme: str) -> None:
+    for folder, prefix in ((converted, "train/"), (converted / "train", "")):
+        source = StreamSource.open(f"{scheme}{folder}", FRAME)
+        assert [file.name for file in source.files] == [f"{prefix}shard-0000{number}.arrow" for number in range(3)]
+        ids = [
+            video
+            for batch in stream._videos(source.uri, list(source.files), FRAME)
+            for video in batch["id"].to_pylist()
+        ]
+        assert ids == [f"{f}-{v}" for f in range(FILES) for v in range(VIDEOS)]
+
+
+def test_shards_that_do_not_fit_are_refused(converted: Path) -> None:
+    with pytest.raises(DataError, match="another schema than the validation videos"):
+        StreamSource.open(converted, VIDEO)
+    before = StreamSource.open(converted, FRAME).fingerprint
+    manifest = converted / "train/manifest.json"
+    text = manifest.read_text()
+    manifest.write_text(text[:-9])
+    with pytest.raises(StorageError, match=r"manifest.json: is damaged"):
+        StreamSource.open(converted, FRAME)
+    manifest.write_text(text.replace('"crc32c": ', '"crc32c": 1', 1))
+    assert StreamSource.open(converted, FRAME).fingerprint != before, "other bytes under the same name and size"
+
+
+@pytest.mark.ray
+def test_arrow_shards_give_the_same_videos_once_an_epoch(
+    ray_session: None, many_groups: None, shards: Path, converted: Path
+) -> None:
+    epoch = epochs_of(converted)
+    first, second = ids(epoch(0)), ids(epoch(1))
+    assert first != second
+    assert sorted(first) == sorted(second) == sorted(ids(epochs_of(shards / "train*")(0)))
+    shard = converted / "train/shard-00001.arrow"
+    whole = shard.read_bytes()
+    shard.write_bytes(whole[:1000] + bytes([whole[1000] ^ 1]) + whole[1001:])
+    with pytest.raises(
+        StorageError, match=r"shard-00001.arrow: is damaged: its \d+ bytes are not those of the manifest"
+    ):
+        epoch(0)
+    shard.unlink()
+    with pytest.raises(MissingInputError, match=r"shard-00001.arrow"):
+        epoch(0)
