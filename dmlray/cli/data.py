@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from dmlray.cli.options import DEFAULT_RESULTS, Address, Json, Results, answer
+from dmlray.errors import UsageError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -103,7 +104,10 @@ def convert(
         )
     seconds = time.monotonic() - start
     if as_json:
-        splits = {name: {"videos": m.videos, "quarantined": m.quarantined} for name, m in report.manifests.items()}
+        splits = {
+            name: {"videos": m.videos, "quarantined": m.quarantined, "unreadable_bytes": m.unreadable_bytes}
+            for name, m in report.manifests.items()
+        }
         answer({"version": 1, "out": str(target), "seconds": round(seconds, 3), "splits": splits})
         return
     for name, manifest in report.manifests.items():
@@ -112,17 +116,34 @@ def convert(
     console.print(f"converted in {seconds:.1f} s, without Ray's start", soft_wrap=True)
     if report.quarantined:
         console.print(f"{report.quarantined} bad records are in the splits' folders named quarantine", soft_wrap=True)
+    if report.unreadable_bytes:
+        lost = f"{report.unreadable_bytes:,} bytes of them belong to no record that could be told"
+        console.print(f"{lost}: there may have been more records than are counted", soft_wrap=True)
 
 
 def inspect_shards(
-    shards: Annotated[list[Path], typer.Argument(help="TFRecord shards.", metavar="SHARD...")],
+    shards: Annotated[
+        list[Path], typer.Argument(help="TFRecord shards; with --verify, folders of a conversion.", metavar="SHARD...")
+    ],
     schema: Annotated[str | None, typer.Option(help="Read them with this schema (default: guess).")] = None,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Read all of a converted data set, checksums and all.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Say what is in TFRecord shards: schema, counts, labels, frame lengths.
 
     Example: dmlray inspect results/tfrecords/train/*.tfrecord
+
+    With --verify, compare converted shards with their manifests: dmlray inspect --verify results/data/tfrecords
     """
+    if verify:
+        if schema is not None:
+            raise UsageError(
+                "--schema says how to read TFRecords; a converted data set has its own: leave it out with --verify"
+            )
+        _verify(shards, as_json)
+        return
     from dmlray.cli.inspection import inspection_lines
     from dmlray.data.inspection import inspect_shards as run
     from dmlray.data.schema import load_schema
@@ -132,6 +153,18 @@ def inspect_shards(
         answer({"version": 1, **found.model_dump(mode="json")})
     else:
         print(*inspection_lines(found), sep="\n")
+
+
+def _verify(folders: list[Path], as_json: bool) -> None:
+    from dmlray.data.verification import verify_conversion
+
+    found = [split for folder in folders for split in verify_conversion(folder)]
+    if as_json:
+        answer({"version": 1, "splits": [split.model_dump(mode="json") for split in found]})
+        return
+    for split in found:
+        size = f"{split.videos:,} videos in {split.shards} shards, {split.size_bytes / 1e6:,.1f} MB"
+        print(f"{split.path}: {size}, {split.quarantined} records in quarantine; all checksums hold")
 
 
 def _stderr() -> "Console":

@@ -85,7 +85,7 @@ def search(
 
     Example: dmlray search --data results/data/tfrecords --space search_spaces/smoke.yaml --name first
 
-    With --stream, training videos come straight from TFRecords or Arrow shards and DATA needs only validation/ (and test/).
+    With --stream, training videos are read from TFRecords or Arrow shards and DATA needs only validation/ (and test/).
 
     Ctrl-C leaves a sweep that `dmlray search --resume NAME` finishes; --resume NAME --trials N extends a finished one.
 

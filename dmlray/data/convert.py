@@ -37,6 +37,11 @@ class ConversionReport:
         """Records of all splits that gave no video."""
         return sum(manifest.quarantined for manifest in self.manifests.values())
 
+    @property
+    def unreadable_bytes(self) -> int:
+        """Bytes of all sources that belong to no record that could be told, see ``BadRecord.lost_bytes``."""
+        return sum(manifest.unreadable_bytes for manifest in self.manifests.values())
+
 
 def convert(
     source: str | Path,

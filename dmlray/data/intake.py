@@ -50,11 +50,19 @@ class Intake:
 
     def close_books(self) -> tuple[tuple[SourceRecords, ...], list[tuple[str, BadRecord]]]:
         """What was read since the last closing: an account of each file, and (file name, record) of each bad one."""
-        bad = Counter(record.path for record in self._bad)
+        bad, lost = Counter(record.path for record in self._bad), Counter[str]()
+        for record in self._bad:
+            lost[record.path] += record.lost_bytes
         touched = [number for number, path in enumerate(self._files) if path in self._videos or path in bad]
         reached = len(self._files) if self.is_finished else max([self._accounted, *(number + 1 for number in touched)])
         accounts = tuple(
-            SourceRecords(name=file.name, size=file.size, records=self._videos[path] + bad[path], quarantined=bad[path])
+            SourceRecords(
+                name=file.name,
+                size=file.size,
+                records=self._videos[path] + bad[path],
+                quarantined=bad[path],
+                unreadable_bytes=lost[path],
+            )
             for number, (path, file) in enumerate(self._files.items())
             if number in touched or self._accounted <= number < reached
         )

@@ -23,10 +23,14 @@ class SourceFile(Config):
 
 
 class SourceRecords(SourceFile):
-    """A TFRecord file that was read: ``records`` in all, of which ``quarantined`` gave no video."""
+    """A TFRecord file that was read: ``records`` in all, of which ``quarantined`` gave no video.
+
+    Where the framing was lost, what was skipped up to the next record counts as one, and as ``unreadable_bytes``.
+    """
 
     records: NonNegativeInt
     quarantined: NonNegativeInt
+    unreadable_bytes: NonNegativeInt = 0
 
 
 class ShardRecord(Config):
@@ -66,6 +70,11 @@ class Manifest(Config):
     def quarantined(self) -> int:
         """Records that gave no video."""
         return sum(shard.quarantined for shard in self.shards)
+
+    @property
+    def unreadable_bytes(self) -> int:
+        """Bytes of the sources that belong to no record that could be told."""
+        return sum(source.unreadable_bytes for shard in self.shards for source in shard.sources)
 
 
 def write_document(path: Path, document: Config) -> None:

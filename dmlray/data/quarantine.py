@@ -7,6 +7,7 @@ import pyarrow as pa
 
 from dmlray.atomic import atomic_path
 from dmlray.data.reader import BadRecord
+from dmlray.errors import StorageError
 
 _COLUMNS = pa.schema(
     [
@@ -29,3 +30,12 @@ def write_quarantine(path: Path, bad: Sequence[tuple[str, BadRecord]]) -> None:
         pa.ipc.new_file(file, _COLUMNS) as writer,
     ):
         writer.write_batch(pa.record_batch(columns, schema=_COLUMNS))
+
+
+def count_quarantined(path: Path) -> int:
+    """Records in a file that ``write_quarantine`` wrote. Raises StorageError when it is damaged or gone."""
+    try:
+        with pa.memory_map(str(path)) as file, pa.ipc.open_file(file) as reader:
+            return sum(len(reader.get_batch(number)) for number in range(reader.num_record_batches))
+    except (pa.ArrowException, OSError) as error:
+        raise StorageError(path, f"is not a whole Arrow file ({str(error).partition(chr(10))[0]})") from error

@@ -93,6 +93,19 @@ def test_what_is_quarantined_and_what_is_read_are_all_the_records(tmp_path: Path
     assert (one.sources[0].records, one.sources[0].quarantined, one.videos) == (40, len(wrong), 40 - len(wrong))
 
 
+def test_what_a_broken_length_cost_is_in_the_books_and_what_follows_is_read(tmp_path: Path) -> None:
+    path, offsets = shard(tmp_path / "in" / "a.tfrecord", 40, FRAME)
+    damaged = bytearray(path.read_bytes())
+    for number in (3, 4, 20):
+        damaged[offsets[number] + 2] ^= 4
+    path.write_bytes(damaged)
+    (one,) = convert_group(task_of(tmp_path / "in", tmp_path / "out", FRAME)).shards
+    (source,) = one.sources
+    assert one.videos == 37
+    assert (source.records, source.quarantined) == (39, 2)  # 3 and 4 cannot be told apart
+    assert source.unreadable_bytes == offsets[5] - offsets[3] + offsets[21] - offsets[20]
+
+
 def test_a_file_that_is_no_tfrecord_is_quarantined_also_without_a_schema(tmp_path: Path) -> None:
     folder = tmp_path / "in"
     write_tfrecords(folder / "b.tfrecord", VIDEO, random_block(VIDEO, 5))
