@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from dmlray import __version__
-from dmlray.cli import data, distil, doctor, ensemble, fsck, predict, publish, report, search, status, view
+from dmlray.cli import data, distil, doctor, ensemble, fsck, init, predict, publish, report, search, status, view
 from dmlray.errors import DmlrayError
 
 app = typer.Typer(
@@ -17,7 +17,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-for module in (data, search, ensemble, predict, publish, distil, report, status, view, fsck, doctor):
+for module in (data, search, ensemble, predict, publish, distil, report, status, view, fsck, doctor, init):
     module.register(app)
 
 

@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from dmlray.sweep.records import TrialRecord
     from dmlray.sweep.settings import SweepFolder
-    from dmlray.sweep.space import Space
 
 
 def print_configurations(folder: "SweepFolder", trials: "list[TrialRecord]") -> None:

@@ -103,6 +103,11 @@ def gather(results: Path, tracking_uri: str, data: Path | None, ray_address: str
     )
 
 
+def has_gpu() -> bool:
+    """Whether there is a GPU here that PyTorch can use."""
+    return _gpus().usable > 0
+
+
 def locked(text: str | None) -> dict[str, str] | None:
     """Versions by package from the lines ``name==version`` of a requirements file."""
     if text is None:

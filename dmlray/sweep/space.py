@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pydantic import PositiveInt, ValidationError
+from pydantic import Field, PositiveInt, ValidationError
 
 from dmlray.config import Config, TrialConfig
 from dmlray.errors import ConfigError
 from dmlray.sweep.configurations import NamedConfiguration, parse_configurations
+from dmlray.sweep.json_schema import space_schema
 from dmlray.sweep.probes import check_space
 from dmlray.sweep.ranges import Fixed, FloatRange, IntRange, Suggester
 from dmlray.sweep.retries import RetryConfig
@@ -30,8 +31,8 @@ class _Header(Config):
     trials: PositiveInt | None = None
     stopping: StoppingConfig = StoppingConfig()
     retries: RetryConfig = RetryConfig()
-    ensembles: dict[str, tuple[str, ...]] = {}
-    published: dict[str, float] = {}
+    ensembles: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    published: dict[str, float] = Field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -90,6 +91,11 @@ def load_space(path: Path, overrides: Mapping[str, str] | Sequence[tuple[str, st
         new = parse_yaml(text, "--set", lines=False, path=dotted)
         root = with_value(root, dotted.split("."), new)
     return parse_space(root)
+
+
+def json_schema() -> dict[str, Any]:
+    """What editors check a space file with, see `sweep.json_schema`."""
+    return space_schema(_Header)
 
 
 def parse_space(root: Located) -> Space:
