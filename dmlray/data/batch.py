@@ -90,11 +90,12 @@ class Collator:
         vectors = {m.name: self._take((len(videos.indices), 1, m.width), m) for m in self._modalities}
         for modality in self._modalities:
             videos.copy_vectors(modality, vectors[modality.name])
-        mask = torch.ones((len(videos.indices), 1), dtype=torch.bool)
+        whole = _batch(videos, vectors, torch.ones((len(videos.indices), 1), dtype=torch.bool))
         for last, size in zip(accumulate(sizes), sizes, strict=True):
             cut = slice(last - size, last)
             features = {name: tensor[cut] for name, tensor in vectors.items()}
-            yield _batch(videos.part(cut.start, cut.stop), features, mask[cut])
+            labels = whole.labels[cut, : int(videos.label_counts[cut].max(initial=0))]
+            yield Batch(features, whole.mask[cut], labels, whole.ids[cut], whole.indices[cut])
 
     def _frame_level(self, videos: Videos, sizes: list[int], epoch: int) -> Iterator[Batch]:
         """One batch of all the videos."""
