@@ -4,9 +4,12 @@ import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
-from dmlray.errors import UnavailableError
+from dmlray.cluster_file import load_cluster_file
+from dmlray.cluster_token import check_token
+from dmlray.errors import ConfigError, UnavailableError
 
 _OBJECT_STORE_BYTES = 512 * 2**20  # tasks pass file names and reports through it, never features
 
@@ -18,13 +21,19 @@ _ENVIRONMENT = {
     "RAY_worker_maximum_startup_concurrency": "16",  # a slot is four processes; Ray warns of four times this number
 }
 
+# What workers of a cluster need too, which inherit nothing from here: patience with a node that is being started.
+_JOINED = _ENVIRONMENT | {"RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "1800"}
+_LAUNCHED_AS = Path("~/ray_bootstrap_config.yaml")  # where `ray up` leaves the cluster's file, on its head
+_LAUNCHED_PORT = 6379  # of that head; a Ray started for one command takes any free port
+
 
 @contextmanager
-def ray_cluster(address: str | None = None, cpus: int | None = None) -> Iterator[None]:
+def ray_cluster(address: str | None = None, cpus: int | None = None, insecure: bool = False) -> Iterator[None]:
     """Hold a Ray connection for the block: a new local Ray, or the cluster at ``address`` (or RAY_ADDRESS).
 
     A connection that exists already is used and left open. ``cpus`` limits a new local Ray; default: all cores.
-    Raises UnavailableError when Ray does not answer.
+    Raises UnavailableError when Ray does not answer, or answers without a token and is not to be joined as
+    ``insecure`` (or DMLRAY_INSECURE=1).
     """
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
@@ -33,13 +42,18 @@ def ray_cluster(address: str | None = None, cpus: int | None = None) -> Iterator
     if ray.is_initialized():
         yield
         return
-    address = address or os.environ.get("RAY_ADDRESS")
-    local: dict[str, Any] = {"num_cpus": cpus, "include_dashboard": False, "object_store_memory": _OBJECT_STORE_BYTES}
+    address = address or os.environ.get("RAY_ADDRESS") or "local"
+    if address == "local":
+        options: dict[str, Any] = {"num_cpus": cpus, "include_dashboard": False}
+        options["object_store_memory"] = _OBJECT_STORE_BYTES
+    else:
+        address = check_token(address, insecure or os.environ.get("DMLRAY_INSECURE") == "1")
+        options = {"runtime_env": {"env_vars": _JOINED}}
     try:
-        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **({} if address else local))
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        where = f"no Ray answers at {address}" if address else "Ray could not be started here"
-        token = "; a cluster with token authentication needs its RAY_AUTH_TOKEN" if address else ""
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **options)
+    except (ConnectionError, RuntimeError, ValueError, ray.exceptions.AuthenticationError) as error:
+        where = "Ray could not be started here" if address == "local" else f"Ray at {address} cannot be joined"
+        token = "" if address == "local" else "; is the token here (~/.ray/auth_token or RAY_AUTH_TOKEN) the head's?"
         raise UnavailableError(f"{where}: {str(error).splitlines()[0]}{token}") from error
     try:
         yield
@@ -53,3 +67,24 @@ def node_resources() -> list[dict[str, float]]:
 
     nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
     return [dict(node["Resources"]) for node in nodes if node["Alive"]]
+
+
+def nodes_to_use(gpus: float) -> list[dict[str, float]]:
+    """The live nodes; on the head of a cluster that `ray up` made, the nodes that trials of ``gpus`` GPUs may get.
+
+    There Ray starts nodes when trials wait for them, so that before the first trial none may be alive.
+    """
+    launched = _LAUNCHED_AS.expanduser()
+    if launched.is_file() and _is_head_of_launched():
+        try:
+            return [dict(node.resources) for node in load_cluster_file(launched).nodes(gpus)]
+        except ConfigError:  # machines of one's own: what they have is not in the file, and all are alive
+            pass
+    return node_resources()
+
+
+def _is_head_of_launched() -> bool:
+    import ray
+
+    address: str = ray.get_runtime_context().gcs_address
+    return address == f"{ray.util.get_node_ip_address()}:{_LAUNCHED_PORT}"  # type: ignore[no-untyped-call]

@@ -9,11 +9,16 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "dmlray"
-GROUND = {"__init__", "errors", "config", "seeding", "atomic", "tracking", "cluster", "failpoints", "exclusive"}
+GROUND = {
+    *("__init__", "errors", "config", "seeding", "atomic", "tracking", "failpoints", "exclusive"),
+    *("cluster", "cluster_file", "cluster_token"),
+}
 STAGES = ("data", "model", "metrics", "train", "sweep", "ensemble", "registry", "report", "cli", "__main__")
 ADAPTERS = {
     "ray": {
-        *("cluster.py", "data/convert.py", "data/stream.py", "train/worker.py", "sweep/slot.py", "sweep/tuner.py"),
+        "cluster.py",
+        "cluster_token.py",
+        *("data/convert.py", "data/stream.py", "train/worker.py", "sweep/slot.py", "sweep/tuner.py"),
         "registry/remote.py",
     },
     "optuna": {

@@ -39,6 +39,10 @@ Tracking = Annotated[
 Address = Annotated[
     str | None, typer.Option("--address", envvar="RAY_ADDRESS", help="A running Ray (default: start one here).")
 ]
+Insecure = Annotated[
+    bool,
+    typer.Option("--insecure", envvar="DMLRAY_INSECURE", help="Join a Ray that asks for no token all the same."),
+]
 DEFAULT_RESULTS = Path("results")  # also in sweep.settings, which this module must not import to stay light
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dmlray.cli.options import DEFAULT_RESULTS, Address, Json, Results, Tracking
+from dmlray.cli.options import DEFAULT_RESULTS, Address, Insecure, Json, Results, Tracking
 from dmlray.errors import DmlrayError, UsageError
 from dmlray.sweep.names import SamplerName, StoppingName
 
@@ -78,6 +78,7 @@ def search(
     ] = None,
     as_json: Json = False,
     address: Address = None,
+    insecure: Insecure = False,
     results: Results = DEFAULT_RESULTS,
     tracking_uri: Tracking = None,
 ) -> None:
@@ -129,7 +130,7 @@ def search(
         _refuse(settled, f"was settled when sweep {resume} began; leave it out with --resume")
         folder = SweepFolder(results, resume)
         config = resumed(load_settings(folder), trials, resources, tracking_uri, budget)
-        run_shown(folder, config, address, retry_failed)
+        run_shown(folder, config, address, retry_failed, insecure)
         return
     if retry_failed:
         raise UsageError("--retry-failed goes with --resume NAME")
@@ -150,7 +151,7 @@ def search(
     config = new_config(name, data, loaded, trials, seed or 0, sampler or "tpe", resources, uri, stream, budget)
     folder = create_sweep(results, config.model_copy(update={"warm_start": note}), loaded, storage, prior)
     with discarded_unless_started(folder):
-        run_shown(folder, config, address)
+        run_shown(folder, config, address, insecure=insecure)
 
 
 def _refuse(options: Mapping[str, object], why: str) -> None:
@@ -184,7 +185,13 @@ def parse_override(text: str) -> tuple[str, str]:
     return path, value
 
 
-def run_shown(folder: "SweepFolder", config: "SweepConfig", address: str | None, retry_failed: bool = False) -> None:
+def run_shown(
+    folder: "SweepFolder",
+    config: "SweepConfig",
+    address: str | None,
+    retry_failed: bool = False,
+    insecure: bool = False,
+) -> None:
     """Run a sweep to its end, with its progress on stderr and its best trials on stdout."""
     from contextlib import closing
 
@@ -223,7 +230,7 @@ def run_shown(folder: "SweepFolder", config: "SweepConfig", address: str | None,
         live.add(_complete(trials.values()))
         if not summary().is_over or retry_failed:
             progress.say(f"sweep {config.name}: {config.trials} trials in {folder.path}; starting Ray")
-            run_sweep(folder, config, [on_change], progress.say, ray_cluster(address), retry_failed)
+            run_sweep(folder, config, [on_change], progress.say, ray_cluster(address, insecure=insecure), retry_failed)
             config = load_settings(folder)
             live.close()
             mirror.settle(config)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import yaml
 
 from dmlray.atomic import write_text
-from dmlray.cluster import node_resources
+from dmlray.cluster import nodes_to_use
 from dmlray.errors import InterruptedSweepError, LeaseLostError, SweepExistsError, UnavailableError
 from dmlray.model.build import check_buildable
 from dmlray.sweep.budgets import Budget
@@ -179,7 +179,7 @@ def _run_in_slots(director: StudyDirector, folder: SweepFolder, config: SweepCon
 
     resources, scratch = config.resources, folder.path.absolute() / ".ray"
     cpus, gpus, workers = resources.cpus_per_trial, resources.gpus_per_trial, resources.workers_per_trial
-    fitting = slots_that_fit(node_resources(), cpus, gpus, workers)
+    fitting = slots_that_fit(nodes_to_use(gpus), cpus, gpus, workers)
     slot = SlotSettings(cpus, gpus, _runner(inputs), scratch, workers)
     run_trials(director, slot, min(fitting, resources.concurrency or fitting))
     if director.error is None:  # else it may be another driver's by now

@@ -1,0 +1,85 @@
+"""Does a Ray that is running ask for a token? One that does not runs whatever anybody sends it."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from dmlray.errors import UnavailableError, UsageError
+
+_PATIENCE_S = 25.0
+_VARIABLES = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
+
+# In a process of its own: authentication is a setting of the whole process, and this one must have no token to show.
+_PROBE = """
+import sys
+from ray._private.services import canonicalize_bootstrap_address_or_die
+from ray._raylet import GcsClient
+from ray.exceptions import AuthenticationError
+address = canonicalize_bootstrap_address_or_die(sys.argv[1])
+print(address, flush=True)
+try:
+    GcsClient(address=address).internal_kv_keys(b"", None, 5)
+except AuthenticationError:
+    print("closed")
+else:
+    print("open")
+"""
+
+
+def check_token(address: str, insecure: bool) -> str:
+    """The HOST:PORT of the Ray at ``address`` ("auto" too), which asks for a token, or may do without as ``insecure``.
+
+    Where it asks, this process shows the token that it has from now on. Raises UnavailableError when no Ray answers
+    within 25 s, when it asks for no token, or when it asks and there is none here; UsageError for a ray:// address.
+    """
+    if address.startswith("ray://"):
+        raise UsageError(f"--address takes HOST:PORT of Ray's head, or auto on the head itself, got {address}")
+    found, is_open = _probe(address)
+    if not is_open:
+        if not _has_token():
+            raise UnavailableError(
+                f"Ray at {found} asks for a token and there is none here: "
+                "copy the head's ~/.ray/auth_token to this machine, or set RAY_AUTH_TOKEN"
+            )
+        _show_token()
+    elif not insecure:
+        raise UnavailableError(
+            f"Ray at {found} answers without a token, so that whoever reaches it runs code on it: start its nodes "
+            "with RAY_AUTH_MODE=token (see cluster/README.md), or say --insecure (or DMLRAY_INSECURE=1)"
+        )
+    return found
+
+
+def _probe(address: str) -> tuple[str, bool]:
+    environment = {name: value for name, value in os.environ.items() if name not in _VARIABLES}
+    command = [sys.executable, "-c", _PROBE, address]
+    try:
+        done = subprocess.run(
+            command,
+            env=environment | {"RAY_AUTH_MODE": "disabled"},
+            capture_output=True,
+            text=True,
+            timeout=_PATIENCE_S,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise UnavailableError(f"no Ray answers at {address} within {_PATIENCE_S:g} s") from error
+    match done.stdout.split():
+        case [found, ("open" | "closed") as word]:
+            return found, word == "open"
+    last = done.stderr.strip().splitlines()[-1:] or ["it ended without a word"]
+    raise UnavailableError(f"no Ray answers at {address}: {last[0].split(': ', 1)[-1]}")
+
+
+def _has_token() -> bool:
+    path = os.environ.get("RAY_AUTH_TOKEN_PATH") or "~/.ray/auth_token"
+    return bool(os.environ.get("RAY_AUTH_TOKEN")) or Path(path).expanduser().is_file()
+
+
+def _show_token() -> None:
+    os.environ["RAY_AUTH_MODE"] = "token"
+    if "ray" in sys.modules:  # it read its settings when it was imported
+        from ray._raylet import Config  # type: ignore[attr-defined]  # its stubs leave it out
+
+        Config.initialize("")
