@@ -1,6 +1,7 @@
 """`dmlray report`: one page about a sweep."""
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -23,8 +24,12 @@ def report(
         Path | None, typer.Option("--out", "-o", help="Where to write (default: report.html in the sweep's folder).")
     ] = None,
     kind: Annotated[
-        Literal["html", "md"], typer.Option("--format", help="A page with pictures, or Markdown without.")
+        Literal["html", "md", "png"],
+        typer.Option("--format", help="A page with pictures, Markdown without, or a folder of the pictures alone."),
     ] = "html",
+    vocabulary: Annotated[
+        Path | None, typer.Option(help="Names of the classes: a CSV with Index and Name (default: the package's).")
+    ] = None,
     results: Results = DEFAULT_RESULTS,
 ) -> None:
     """Write one page about a sweep and its ensembles: a file that opens without a network.
@@ -37,16 +42,30 @@ def report(
 
     from dmlray.atomic import write_text
     from dmlray.report.content import read_content
-    from dmlray.report.page import build_report
+    from dmlray.report.page import build_pictures, build_report
     from dmlray.sweep.settings import SweepFolder
 
     folder = SweepFolder(results, name)
-    content = read_content(folder)
+    content = read_content(folder, vocabulary)
+    if kind == "png":
+        print(_write_pictures(out or folder.path / "pictures", build_pictures(content)))
+        return
     path = out or folder.path / f"report.{kind}"
     write_text(path, build_report(content, datetime.now().astimezone(), kind))
     if content.state != "running":  # MLflow has one writer: the driver, while there is one
         _log(content, path)
     print(path)
+
+
+def _write_pictures(folder: Path, pictures: Mapping[str, bytes]) -> Path:
+    from dmlray.atomic import atomic_path
+
+    for stale in folder.glob("[0-9][0-9]-*.png"):
+        stale.unlink()
+    for name, picture in pictures.items():
+        with atomic_path(folder / name) as temporary:
+            temporary.write_bytes(picture)
+    return folder
 
 
 def _log(content: "Content", path: Path) -> None:

@@ -4,14 +4,14 @@ from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import ValidationError
 
 from dmlray.data.dataset import SPLITS
 from dmlray.data.manifest import read_manifest
 from dmlray.ensemble.report import MEMBERS_FILE, EnsembleReport
-from dmlray.errors import DmlrayError
+from dmlray.errors import DmlrayError, StorageError
 from dmlray.report.parameters import Parameter, searched_parameters
 from dmlray.sweep.records import TrialRecord, TrialState
 from dmlray.sweep.settings import SweepConfig, SweepFolder, load_settings, wanted
@@ -19,6 +19,9 @@ from dmlray.sweep.space import Space, load_space
 from dmlray.sweep.stopping import StoppingConfig
 from dmlray.sweep.study import Study
 from dmlray.sweep.summary import Summary, summarize
+
+if TYPE_CHECKING:
+    from dmlray.report.measures import Measures
 
 State = Literal["finished", "running", "interrupted"]
 
@@ -36,6 +39,7 @@ class Content:
     space_text: str
     videos: Mapping[str, int]  # by split
     ensembles: Mapping[str, EnsembleReport]
+    measures: Mapping[str, "Measures"]  # by ensemble, where its predictions could be read
     problems: Sequence[str] = ()
 
     @property
@@ -54,11 +58,12 @@ class Content:
         return [trial for trial in self.trials if trial.state is TrialState.complete]
 
 
-def read_content(folder: SweepFolder) -> Content:
-    """Read a sweep, running or not.
+def read_content(folder: SweepFolder, vocabulary: Path | None = None) -> Content:
+    """Read a sweep, running or not; ``vocabulary`` names the classes, see `report.measures`.
 
-    Raises MissingInputError where there is none, StorageError where its settings or its study cannot be read; what
-    else is missing or damaged (data, space, an ensemble) becomes one of ``problems``.
+    Raises MissingInputError where there is none, StorageError where its settings or its study cannot be read, and for a
+    vocabulary that cannot be read; what else is missing or damaged (data, space, an ensemble) becomes one of
+    ``problems``.
     """
     config, problems = load_settings(folder), list[str]()
     with closing(Study.open(folder.study, read_only=True)) as study:
@@ -66,6 +71,7 @@ def read_content(folder: SweepFolder) -> Content:
         over = summarize(trials, wanted(config, trials)).is_over
         state: State = "finished" if over else "running" if study.is_driven() else "interrupted"
     space = _space(folder.space, problems)
+    ensembles = _ensembles(folder.path / "ensemble", problems)
     return Content(
         config=config,
         state=state,
@@ -75,7 +81,8 @@ def read_content(folder: SweepFolder) -> Content:
         stopping=space.stopping if space else None,
         space_text=folder.space.read_text(encoding="utf-8", errors="replace") if folder.space.is_file() else "",
         videos=_videos(config, problems),
-        ensembles=_ensembles(folder.path / "ensemble", problems),
+        ensembles=ensembles,
+        measures=_measures(folder, ensembles, vocabulary, problems),
         problems=problems,
     )
 
@@ -107,4 +114,23 @@ def _ensembles(folder: Path, problems: list[str]) -> dict[str, EnsembleReport]:
         except (OSError, ValidationError) as error:
             reason = str(error).splitlines()[0]
             problems.append(f"The ensemble {path.parent.name} is damaged or of another version ({reason}).")
+    return found
+
+
+def _measures(
+    folder: SweepFolder, ensembles: Mapping[str, EnsembleReport], vocabulary: Path | None, problems: list[str]
+) -> "dict[str, Measures]":
+    if not ensembles:
+        return {}
+    from dmlray.report.measures import measure_ensemble  # PyTorch comes with it
+
+    found = {}
+    for name, report in ensembles.items():
+        try:
+            measures = measure_ensemble(folder, name, report, vocabulary)
+        except StorageError as error:
+            problems.append(f"The ensemble {name} could not be measured by class and by pick ({error}).")
+            continue
+        if measures is not None:
+            found[name] = measures
     return found

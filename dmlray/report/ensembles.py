@@ -1,21 +1,26 @@
 """The ensembles of a sweep: members, the growth curve, and the ways to combine beside each other."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.axes import Axes
 
 from dmlray.ensemble.report import EnsembleReport, Figures
 from dmlray.report.blocks import Block, Figure, Section, Table, Text
+from dmlray.report.classes import class_blocks
 from dmlray.report.content import Content
-from dmlray.report.plot import BLUE, GREY, ORANGE, SMALL, draw, legend_above, whole_numbers
+from dmlray.report.plot import BLUE, GREEN, GREY, ORANGE, SMALL, WIDE, draw, legend_above, whole_numbers
+
+if TYPE_CHECKING:
+    from dmlray.report.measures import Measures
 
 
 def ensembles_section(content: Content) -> Section:
     """Every ensemble that was saved, by name."""
     blocks: list[Block] = []
     for name, report in content.ensembles.items():
-        blocks += [Text(f"Ensemble {name}", "heading"), *_ensemble(report)]
+        blocks += [Text(f"Ensemble {name}", "heading"), *_ensemble(report, content.measures.get(name))]
     if not blocks:
         command = f"dmlray ensemble {content.config.name} --top 5"
         blocks.append(Text(f"No ensemble has been chosen from this sweep yet: {command}"))
@@ -28,15 +33,17 @@ def ensemble_pictures(report: EnsembleReport) -> dict[str, bytes]:
     return {f"{picture.title.lower()}.svg": draw(picture.paint, picture.size) for picture in pictures}
 
 
-def _ensemble(report: EnsembleReport) -> Iterator[Block]:
+def _ensemble(report: EnsembleReport, measures: "Measures | None" = None) -> Iterator[Block]:
     for sentence in (report.summary, *report.notes):
         yield Text(sentence)
     yield _ways(report)
     yield _members(report)
-    yield _growth(report)
+    yield _growth(report, measures)
     yield _weights(report)
     if len(report.disagreement) > 1:
         yield _disagreement(report)
+    if measures is not None:
+        yield from class_blocks(measures, report.best_single)
 
 
 def _ways(report: EnsembleReport) -> Table:
@@ -94,7 +101,7 @@ def _members(report: EnsembleReport) -> Table:
     return Table(title, head, rows, frozenset(head[:-1]))
 
 
-def _growth(report: EnsembleReport) -> Figure:
+def _growth(report: EnsembleReport, measures: "Measures | None") -> Figure:
     kept = [pick for pick in report.curve if pick.kept]
     single, last = report.figures["best_single"].selection, kept[-1].gap
     dropped = len(report.curve) - len(kept)
@@ -103,6 +110,12 @@ def _growth(report: EnsembleReport) -> Figure:
         f"{last - single:+.4f} over the best single trial; "
     )
     sentence += f"the {dropped} after them did not help and were left out." if dropped else "every pick was kept."
+    if measures is not None:
+        end = measures.growth[-1]
+        sentence += (
+            f" On {measures.growth_videos:,} videos that it never saw: from {measures.growth[0].gap:.4f} to "
+            f"{end.gap:.4f}, 95 % interval {end.low:.4f} to {end.high:.4f} (each pick counts alike, by stored classes)."
+        )
 
     def paint(axes: Axes) -> None:
         gaps = [pick.gap for pick in report.curve]
@@ -112,12 +125,21 @@ def _growth(report: EnsembleReport) -> Figure:
             steps[len(kept) - 1 :], gaps[len(kept) - 1 :], color=ORANGE, marker="o", mfc="white", label="left out"
         )
         axes.plot(steps[: len(kept)], gaps[: len(kept)], color=BLUE, marker="o", label="kept")
+        if measures is not None:
+            _unseen(axes, steps, measures)
         whole_numbers(axes)
         axes.set_xlabel("pick")
-        axes.set_ylabel("GAP@20 on the selection part")
+        axes.set_ylabel("GAP@20" if measures else "GAP@20 on the selection part")
         legend_above(axes)
 
-    return Figure("Growth", sentence, paint, SMALL)
+    return Figure("Growth", sentence, paint, WIDE if measures else SMALL)
+
+
+def _unseen(axes: Axes, steps: Sequence[int], measures: "Measures") -> None:
+    low, high = [step.low for step in measures.growth], [step.high for step in measures.growth]
+    places = steps[: len(low)]
+    axes.fill_between(places, low, high, color=GREEN, alpha=0.18, linewidth=0, label="95 % interval")
+    axes.plot(places, [step.gap for step in measures.growth], color=GREEN, marker="s", label="videos never seen")
 
 
 def _weights(report: EnsembleReport) -> Figure:

@@ -1,6 +1,7 @@
 """From a sweep's content to a page: which sections there are, and how they become HTML or Markdown."""
 
 import base64
+import re
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from html import escape
@@ -41,11 +42,26 @@ def build_report(content: Content, made: datetime, kind: Format = "html") -> str
     """
     if kind not in get_args(Format):
         raise UsageError(f"--format takes one of {', '.join(get_args(Format))}, got {kind!r}")
-    sections = [section for make in SECTIONS if (section := make(content)) is not None]
+    sections = build_sections(content)
     foot = f"Made by dmlray {__version__} at {made:%Y-%m-%d %H:%M} {made.tzname() or 'local time'}."
     if kind == "md":
         return _markdown(content.config.name, sections, foot)
     return _html(content, sections, foot)
+
+
+def build_sections(content: Content) -> list[Section]:
+    """All there is to say, in the order of the page."""
+    return [section for make in SECTIONS if (section := make(content)) is not None]
+
+
+def build_pictures(content: Content) -> dict[str, bytes]:
+    """Every figure of the report as PNG, by file name: numbers in the order of the page, then titles."""
+    figures = [block for section in build_sections(content) for block in section.blocks if isinstance(block, Figure)]
+    names = (re.sub(r"[^a-z0-9]+", "-", figure.title.lower()).strip("-") for figure in figures)
+    return {
+        f"{place:02d}-{name}.png": draw(figure.paint, figure.size, "png")
+        for place, (name, figure) in enumerate(zip(names, figures, strict=True), start=1)
+    }
 
 
 def _html(content: Content, sections: Sequence[Section], foot: str) -> str:

@@ -2,7 +2,7 @@
 
 import io
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
@@ -47,13 +47,14 @@ _STYLE: dict[Any, Any] = {
 }
 
 
-def draw(paint: Callable[[Axes], None], size: tuple[float, float]) -> bytes:
-    """What ``paint`` puts on empty axes of ``size`` (inches), as SVG."""
+def draw(paint: Callable[[Axes], None], size: tuple[float, float], kind: Literal["svg", "png"] = "svg") -> bytes:
+    """What ``paint`` puts on empty axes of ``size`` (inches), as SVG, or as PNG of 150 dots an inch."""
     with mpl.rc_context(_STYLE):
         canvas = Canvas(figsize=size, layout="constrained")
         paint(canvas.add_subplot())
         file = io.BytesIO()
-        canvas.savefig(file, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+        plain = {"Date": None, "Creator": None, "Format": None, "Type": None} if kind == "svg" else {"Software": None}
+        canvas.savefig(file, format=kind, dpi=150, metadata=plain)
     return file.getvalue()
 
 

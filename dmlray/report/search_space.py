@@ -1,4 +1,4 @@
-"""What the search learnt about its parameters: importance, and a slice for each."""
+"""What the search learnt about its parameters: importance, all of them side by side, and a slice for each."""
 
 import math
 from collections.abc import Sequence
@@ -7,6 +7,7 @@ from matplotlib.axes import Axes
 
 from dmlray.report.blocks import Block, Figure, Section, Text
 from dmlray.report.content import Content
+from dmlray.report.parallel import parallel_figure
 from dmlray.report.parameters import Parameter, Point, points, slice_sentence, spread
 from dmlray.report.plot import BLUE, ORANGE, SMALL, VAL_GAP, WIDE, logarithmic, shorten
 from dmlray.sweep.study import MIN_IMPORTANCE_TRIALS
@@ -19,7 +20,8 @@ def parameters_section(content: Content) -> Section:
     """Importance and slices of all searched parameters that a trial has tried."""
     if not content.parameters:
         return Section("Parameters", [Text("The space leaves nothing to search: every value is fixed.")])
-    blocks = [*_importance(content)]
+    parallel = parallel_figure(content)
+    blocks = [*_importance(content), *([parallel] if parallel else [])]
     if content.valued:
         blocks.append(
             Text(

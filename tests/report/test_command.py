@@ -54,3 +54,19 @@ def test_no_such_sweep(tmp_path: Path) -> None:
     assert isinstance(done.exception, MissingInputError)
     assert done.exception.exit_code == 66
     assert not list(tmp_path.iterdir())
+
+
+def test_pictures_alone(results: Path, logged: list[Path]) -> None:
+    out = results / "pictures"
+    out.mkdir()
+    (out / "99-of-an-earlier-report.png").write_bytes(b"stale")
+    (out / "mine.png").write_bytes(b"kept")
+    arguments = ["report", "first", "--results", str(results), "--format", "png", "--out", str(out)]
+    done = CliRunner().invoke(app, arguments, catch_exceptions=False)
+    assert done.stdout == f"{out}\n"
+    names = sorted(path.name for path in out.iterdir())
+    assert names[0] == "01-gap-by-trial.png"
+    assert "99-of-an-earlier-report.png" not in names
+    assert "mine.png" in names
+    assert all((out / name).read_bytes().startswith(b"\x89PNG") for name in names if name != "mine.png")
+    assert logged == []

@@ -100,7 +100,7 @@ def test_the_page_needs_nothing_else(html: str) -> None:
 
 def test_pictures_need_nothing_else(html: str) -> None:
     pictures = Page(html).pictures
-    assert len(pictures) == 3 + 1 + 13 + 3 + 1  # progress, importance, slices, ensemble, time
+    assert len(pictures) == 3 + 1 + 1 + 13 + 4 + 1  # progress, importance, parallel, slices, ensemble, time
     for picture in pictures:
         for element in ElementTree.fromstring(picture).iter():
             assert "script" not in element.tag
