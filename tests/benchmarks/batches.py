@@ -28,15 +28,17 @@ def convert(sources: list[str], out: Path, level: str) -> Path:
     return write_dataset(out, schema, [list(merge(read_videos(path, schema), size)) for path in sources]).path
 
 
-def batches(dataset: Dataset, bucketing: bool = False, frames: FramesConfig | None = None) -> dict[str, float]:
-    """Whole shuffled epochs after one that touches every page of the map."""
+def batches(
+    dataset: Dataset, bucketing: bool = False, frames: FramesConfig | None = None, shuffle: bool = True
+) -> dict[str, float]:
+    """Whole epochs after one that touches every page of the map."""
     source = Batches(
         dataset,
         BATCH,
         frames=frames or FramesConfig(),
         modalities=None,
         seed=0,
-        shuffle=True,
+        shuffle=shuffle,
         bucketing=bucketing,
     )
     base = _resident("RssAnon")
@@ -127,6 +129,7 @@ def _resident(key: str) -> int:
 
 CONTENDERS: dict[str, Callable[[Dataset], dict[str, float]]] = {
     "shuffled": batches,
+    "in-order": lambda dataset: batches(dataset, shuffle=False),
     "bucketed": lambda dataset: batches(dataset, bucketing=True),
     "random-30": lambda dataset: batches(dataset, frames=FramesConfig(select="random", count=30)),
     "map": read_map,

@@ -22,7 +22,8 @@ COMFORT = {
     "first_ever_ms": "first of the process, ms",
     "extra_mb": "extra memory, MB",
 }
-ROWS = {"dmlray, shuffled": "shuffled", "dmlray, bucketed": "bucketed", "dmlray, 30 random frames": "random-30"}
+BOTH = {"dmlray, shuffled": "shuffled", "dmlray, in order": "in-order"}
+ROWS = {**BOTH, "dmlray, bucketed": "bucketed", "dmlray, 30 random frames": "random-30"}
 LIMITS = {"limit: reading the map in order": "map", "limit: memcpy of the chosen frames": "memcpy"}
 TF_ROW = "tf.data from TFRecords, parsed by batch"
 
@@ -32,10 +33,13 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--shards", type=int, default=4)
     parser.add_argument("--frame-videos", type=int, default=500, help="in each frame-level shard")
+    parser.add_argument("--level", choices=["frame", "video"], help="only this one")
     parser.add_argument("--videos", type=int, default=10000, help="in each video-level shard")
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         for level, records in (("frame", chosen.frame_videos), ("video", chosen.videos)):
+            if chosen.level not in (None, level):
+                continue
             paths = [str(Path(folder) / f"{level}{number}.tfrecord") for number in range(chosen.shards)]
             for number, path in enumerate(paths):
                 (frame_shard if level == "frame" else video_shard)(Path(path), records, number)
@@ -46,7 +50,7 @@ def main() -> None:
 
 def contenders(level: str, records: int, paths: list[str], dataset: Path) -> dict[str, list[str]]:
     own = [sys.executable, "-m", "tests.benchmarks.batches"]
-    names = ROWS if level == "frame" else {"dmlray, shuffled": "shuffled"}
+    names = ROWS if level == "frame" else BOTH
     rows = {row: [*own, name, str(dataset)] for row, name in (names | LIMITS).items()}
     if TENSORFLOW:
         script = str(Path(__file__).with_name("reader_tensorflow.py"))

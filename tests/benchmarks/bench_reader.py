@@ -28,9 +28,12 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--frame-videos", type=int, default=500, help="in each of two shards")
     parser.add_argument("--videos", type=int, default=10000, help="in each of two video-level shards")
+    parser.add_argument("--level", choices=["frame", "video"], help="only this one")
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         for level, records in (("frame", chosen.frame_videos), ("video", chosen.videos)):
+            if chosen.level not in (None, level):
+                continue
             paths = [make(Path(folder) / f"{level}{number}.tfrecord", level, records, number) for number in range(2)]
             results = race(contenders(level, records, paths), chosen.rounds, **tensorflow_path())
             print(
