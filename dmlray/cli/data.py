@@ -3,15 +3,13 @@
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 
+from dmlray.cli.console import Bar, note
 from dmlray.cli.options import DEFAULT_RESULTS, Address, Json, Results, answer
 from dmlray.errors import UsageError
-
-if TYPE_CHECKING:
-    from rich.console import Console
 
 
 def register(app: typer.Typer) -> None:
@@ -57,8 +55,7 @@ def synth(
         noise=noise,
     )
     synthesize(out, spec)
-    print(f"{out}: {train} training, {validation} validation and {test} test videos", file=sys.stderr)
-    print(f"next: dmlray convert {out}", file=sys.stderr)
+    note(f"{out}: {train} training, {validation} validation and {test} test videos", f"next: dmlray convert {out}")
 
 
 def convert(
@@ -82,26 +79,15 @@ def convert(
 
     Example: dmlray convert results/tfrecords --out results/data/synth
     """
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
-
     from dmlray.cluster import ray_cluster
     from dmlray.data.convert import convert as run
     from dmlray.data.schema import load_schema
 
     chosen = load_schema(schema) if schema else None
     target = out or results / "data" / Path(source).absolute().name
-    bar = Progress("converting", BarColumn(), MofNCompleteColumn(), "shards", TimeRemainingColumn(), console=_stderr())
-    with bar, ray_cluster(address):
-        task, start = bar.add_task("shards", total=None), time.monotonic()
-        report = run(
-            source,
-            target,
-            chosen,
-            split or (),
-            on_bad_record,
-            lambda done, all_: bar.update(task, completed=done, total=all_),
-        )
+    with Bar("converting", "shards") as bar, ray_cluster(address):
+        start = time.monotonic()
+        report = run(source, target, chosen, split or (), on_bad_record, bar.update)
     seconds = time.monotonic() - start
     if as_json:
         splits = {
@@ -112,13 +98,12 @@ def convert(
         return
     for name, manifest in report.manifests.items():
         print(f"{target / name}: {manifest.videos:,} videos in {len(manifest.shards)} shards")
-    console = Console(stderr=True, highlight=False)
-    console.print(f"converted in {seconds:.1f} s, without Ray's start", soft_wrap=True)
+    note(f"converted in {seconds:.1f} s, without Ray's start")
     if report.quarantined:
-        console.print(f"{report.quarantined} bad records are in the splits' folders named quarantine", soft_wrap=True)
+        print(f"{report.quarantined} bad records are in the splits' folders named quarantine", file=sys.stderr)
     if report.unreadable_bytes:
         lost = f"{report.unreadable_bytes:,} bytes of them belong to no record that could be told"
-        console.print(f"{lost}: there may have been more records than are counted", soft_wrap=True)
+        print(f"{lost}: there may have been more records than are counted", file=sys.stderr)
 
 
 def inspect_shards(
@@ -165,9 +150,3 @@ def _verify(folders: list[Path], as_json: bool) -> None:
     for split in found:
         size = f"{split.videos:,} videos in {split.shards} shards, {split.size_bytes / 1e6:,.1f} MB"
         print(f"{split.path}: {size}, {split.quarantined} records in quarantine; all checksums hold")
-
-
-def _stderr() -> "Console":
-    from rich.console import Console
-
-    return Console(stderr=True)

@@ -1,11 +1,11 @@
 """`dmlray ensemble`: from a sweep's trials to the best small ensemble."""
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from dmlray.cli.console import note
 from dmlray.cli.options import DEFAULT_RESULTS, Json, Name, Results, answer
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ def ensemble(
     if publish:
         from dmlray.cli.publish import publish_ensemble, sentence
 
-        print(sentence(publish_ensemble(folder, own_name)), file=sys.stderr)
+        note(sentence(publish_ensemble(folder, own_name)))
 
 
 def _print(report: "EnsembleReport") -> None:

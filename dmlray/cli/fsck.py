@@ -1,10 +1,10 @@
 """`dmlray fsck`: does all that a sweep left agree with its study?"""
 
-import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from dmlray.cli.console import note
 from dmlray.cli.options import DEFAULT_RESULTS, Json, Name, Results, answer
 from dmlray.errors import BusyError, DataError, UnavailableError
 
@@ -51,7 +51,7 @@ def fsck(
     if findings:
         count = f"{len(findings)} disagreement{'s' if len(findings) > 1 else ''}"
         raise DataError(folder.path, f"{count} with the study" + ("" if repair else "; try --repair"))
-    print(f"{name}: {len(trials)} trials agree with all they left", file=sys.stderr)
+    note(f"{name}: {len(trials)} trials agree with all they left")
 
 
 def _check(folder: "SweepFolder") -> "tuple[SweepConfig, list[TrialRecord], list[Finding]]":

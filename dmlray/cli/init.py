@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from dmlray.cli.console import note
 from dmlray.cli.options import DEFAULT_RESULTS, Results, answer
 from dmlray.errors import SweepExistsError, UsageError
 
@@ -59,5 +60,4 @@ def init(
     commands = found.then(out, hours)
     head = "\n".join([f"Made by `dmlray init` for {found.lines[0]}:", *found.lines[1:], "", "Then:", *commands])
     write_text(out, propose(found.facts, Asked(trials, hours), head))
-    print(f"{out}: for {'; '.join(found.lines)}", file=sys.stderr)
-    print(*(f"next: {each}" for each in commands), sep="\n", file=sys.stderr)
+    note(f"{out}: for {'; '.join(found.lines)}", *(f"next: {each}" for each in commands))

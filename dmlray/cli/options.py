@@ -1,6 +1,8 @@
 """Options that several commands share, and the two ways a command answers: text for people, one JSON document."""
 
+import glob
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,7 +16,15 @@ Results = Annotated[
     Path, typer.Option("--results", envvar="DMLRAY_RESULTS", help="The folder where sweeps are kept.", file_okay=False)
 ]
 Json = Annotated[bool, typer.Option("--json", help="Answer with one JSON document on stdout.")]
-Name = Annotated[str, typer.Argument(help="The sweep's name.", metavar="NAME")]
+
+
+def _sweeps(context: typer.Context, incomplete: str) -> list[str]:
+    """For the shell: the sweeps that are there."""
+    results = Path(context.params.get("results") or os.environ.get("DMLRAY_RESULTS") or DEFAULT_RESULTS)
+    return sorted(path.parent.name for path in results.glob(f"{glob.escape(incomplete)}*/sweep.yaml"))
+
+
+Name = Annotated[str, typer.Argument(help="The sweep's name.", metavar="NAME", autocompletion=_sweeps)]
 
 
 def _without_password(uri: str | None) -> str | None:

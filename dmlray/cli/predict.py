@@ -1,12 +1,12 @@
 """`dmlray predict` and `evaluate`: an ensemble's scores of any features, and how good scores are."""
 
-import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from dmlray.cli.console import Bar
 from dmlray.cli.options import DEFAULT_RESULTS, Address, Json, Results, answer
 
 if TYPE_CHECKING:
@@ -107,39 +107,26 @@ def run_job(job: "Job", workers: int | None = None, address: str | None = None) 
     if not job.todo:
         return
     uses_ray = bool(address or os.environ.get("RAY_ADDRESS") or (workers or torch.cuda.device_count()) > 1)
-    with _Bar(job) as bar:
+    with Bar("predicting", "bytes") as bar:
+        told = _teller(job, bar)
         if uses_ray and len(job.todo) > 1:
             from dmlray.cluster import ray_cluster
             from dmlray.registry.remote import predict_on_ray
 
             with ray_cluster(address):
-                predict_on_ray(job, workers, bar.told)
+                predict_on_ray(job, workers, told)
         else:
-            predict_here(job, scoring_threads(len(os.sched_getaffinity(0)), job.package.device), bar.told)
+            predict_here(job, scoring_threads(len(os.sched_getaffinity(0)), job.package.device), told)
 
 
-class _Bar:
-    """Progress on stderr: videos, their rate, and the time left by the bytes of the source."""
+def _teller(job: "Job", bar: Bar) -> "Told":
+    """Shows what is done by the bytes of the source, with the number of videos and their rate."""
+    total, start = sum(task.part.size for task in job.todo), time.monotonic()
+    videos = size = 0
 
-    def __init__(self, job: "Job") -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+    def told(more_videos: int, more_bytes: int) -> None:
+        nonlocal videos, size
+        videos, size = videos + more_videos, size + more_bytes
+        bar.update(size, total, f"{videos:,} videos, {videos / (time.monotonic() - start):,.0f} a second")
 
-        rate = TextColumn("{task.fields[rate]}")
-        console = Console(file=sys.stderr)
-        self._bar = Progress("predicting", BarColumn(), DownloadColumn(), rate, TimeRemainingColumn(), console=console)
-        self._task = self._bar.add_task("bytes", total=sum(task.part.size for task in job.todo), rate="")
-        self._videos, self._start = 0, time.monotonic()
-        self.told: Told = self._told
-
-    def __enter__(self) -> "_Bar":
-        self._bar.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._bar.stop()
-
-    def _told(self, videos: int, size: int) -> None:
-        self._videos += videos
-        rate = self._videos / (time.monotonic() - self._start)
-        self._bar.update(self._task, advance=size, rate=f"{self._videos:,} videos, {rate:,.0f} a second")
+    return told

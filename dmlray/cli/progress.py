@@ -41,10 +41,13 @@ def summary_line(summary: Summary) -> str:
 
 
 class SweepProgress:
-    """Prints events as they come; on a terminal a line that is kept up to date stays below them."""
+    """Prints events as they come; on a terminal a line that is kept up to date stays below them.
 
-    def __init__(self, console: Console) -> None:
-        self._console = console
+    There the epochs only move that line, unless ``every_epoch`` is to be told.
+    """
+
+    def __init__(self, console: Console, every_epoch: bool = False) -> None:
+        self._console, self._every_epoch = console, every_epoch
         self._live = Live(console=console, transient=True, refresh_per_second=4) if console.is_terminal else None
 
     def __enter__(self) -> "SweepProgress":
@@ -64,7 +67,7 @@ class SweepProgress:
         """Tell of one event and where the sweep stands after it."""
         if self._live:
             self._live.update(Text(summary_line(summary)))
-            if change.what != "epoch":
+            if change.what != "epoch" or self._every_epoch:
                 self.say(event_line(change))
         else:
             self.say(f"{event_line(change)} | {summary_line(summary)}")

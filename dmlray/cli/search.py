@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from dmlray.cli.console import is_verbose, note, to_stderr
 from dmlray.cli.options import DEFAULT_RESULTS, Address, Insecure, Json, Results, Tracking
 from dmlray.errors import DmlrayError, UsageError
 from dmlray.sweep.names import SamplerName, StoppingName
@@ -147,9 +148,9 @@ def search(
     changes = [parse_override(text) for text in overrides or ()] + ([("stopping.rule", stopping)] if stopping else [])
     loaded = load_space(space, changes)
     uri = tracking_uri or default_uri(results)
-    note, prior = _learn(SweepFolder(results, source), loaded) if source else (None, [])
+    learnt, prior = _learn(SweepFolder(results, source), loaded) if source else (None, [])
     config = new_config(name, data, loaded, trials, seed or 0, sampler or "tpe", resources, uri, stream, budget)
-    folder = create_sweep(results, config.model_copy(update={"warm_start": note}), loaded, storage, prior)
+    folder = create_sweep(results, config.model_copy(update={"warm_start": learnt}), loaded, storage, prior)
     with discarded_unless_started(folder):
         run_shown(folder, config, address, insecure=insecure)
 
@@ -168,13 +169,12 @@ def _learn(folder: "SweepFolder", space: "Space") -> "tuple[WarmStart, list[Obse
 
     name = load_settings(folder).name
     with closing(Study.open(folder.study, read_only=True)) as study:
-        note, prior = warm_start(space, name, study.trials())
-    typer.echo(f"from {name}: {len(prior)} trials to learn from, {len(note.left_out)} left out", err=True)
-    for number, reason in note.left_out.items():
-        typer.echo(f"  trial {number} left out: {reason}", err=True)
-    if note.unused:
-        typer.echo(f"  parameters that this space does not have: {', '.join(note.unused)}", err=True)
-    return note, prior
+        learnt, prior = warm_start(space, name, study.trials())
+    note(f"from {name}: {len(prior)} trials to learn from, {len(learnt.left_out)} left out")
+    note(*(f"  trial {number} left out: {reason}" for number, reason in learnt.left_out.items()))
+    if learnt.unused:
+        note(f"  parameters that this space does not have: {', '.join(learnt.unused)}")
+    return learnt, prior
 
 
 def parse_override(text: str) -> tuple[str, str]:
@@ -194,8 +194,6 @@ def run_shown(
 ) -> None:
     """Run a sweep to its end, with its progress on stderr and its best trials on stdout."""
     from contextlib import closing
-
-    from rich.console import Console
 
     from dmlray.cli.configurations import print_configurations
     from dmlray.cli.progress import SweepProgress, summary_line
@@ -221,9 +219,9 @@ def run_shown(
         live.add(_complete([change.trial]))
         mirror.update(change.trial)
 
-    console = Console(stderr=True, highlight=False)
+    console = to_stderr()
     with (
-        SweepProgress(console) as progress,
+        SweepProgress(console, is_verbose()) as progress,
         closing(LiveUpdates(LiveEnsemble(folder.path / LIVE_FILE), folder.trial)) as live,
         SweepMirror(config, list(trials.values()), progress.say, live.so_far) as mirror,
     ):

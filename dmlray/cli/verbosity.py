@@ -1,0 +1,45 @@
+"""`--quiet` and `-v`, which every command takes."""
+
+import functools
+import inspect
+import os
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import typer
+
+from dmlray.cli.console import QUIET, VERBOSE
+
+_OPTIONS = {
+    "quiet": (QUIET, typer.Option("--quiet", "-q", help="Say nothing but the answer, warnings and errors.")),
+    "verbose": (VERBOSE, typer.Option("--verbose", "-v", help="Say more: of a sweep, every epoch.")),
+}
+
+
+class App(typer.Typer):
+    """Typer, whose commands all have the two options."""
+
+    def command(self, name: str | None = None, **options: Any) -> Callable[[Any], Any]:
+        """See typer."""
+        register = super().command(name, **options)
+        return lambda function: register(with_verbosity(function))
+
+
+def with_verbosity(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The same command with the two options, which it need not know of."""
+
+    @functools.wraps(function)
+    def run(**given: Any) -> Any:
+        for option, (variable, _) in _OPTIONS.items():
+            if given.pop(option):
+                os.environ[variable] = "1"
+        return function(**given)
+
+    signature, keyword = inspect.signature(function), inspect.Parameter.KEYWORD_ONLY
+    added = [
+        inspect.Parameter(option, keyword, default=False, annotation=Annotated[bool, declared])
+        for option, (_, declared) in _OPTIONS.items()
+    ]
+    run.__signature__ = signature.replace(parameters=[*signature.parameters.values(), *added])  # type: ignore[attr-defined]
+    run.__annotations__ = {**function.__annotations__, **{each.name: each.annotation for each in added}}
+    return run
