@@ -30,7 +30,7 @@ def on_hands() -> None:
     """Take `Hands` in Ray's place, from now on in this process."""
     tuner.run_trials = Hands().run_trials
     cluster.ray_cluster = lambda *_, **__: nullcontext()
-    session.node_resources = lambda: [{"CPU": 1.0}]
+    session.nodes_to_use = lambda *_: [{"CPU": 1.0}]
 
 
 if __name__ == "__main__":
