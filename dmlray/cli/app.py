@@ -39,14 +39,19 @@ def options(
         os.environ["DMLRAY_DEBUG"] = "1"
 
 
+_INTERRUPTED = 130  # what typer makes of a KeyboardInterrupt before anybody else sees it
+
+
 def main() -> None:
     """Run the command line; exit codes follow sysexits.h (see `dmlray.errors`)."""
     try:
         app()
     except DmlrayError as error:
         sys.exit(_explain(error, error.exit_code))
-    except KeyboardInterrupt as error:
-        sys.exit(_explain(error, 75, "interrupted"))
+    except SystemExit as end:
+        if end.code != _INTERRUPTED:
+            raise
+        sys.exit(_explain(end, 75, "interrupted"))
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader, such as head(1), has gone
         sys.exit(0)
