@@ -30,6 +30,7 @@ check: setup
 	$(BIN)/ruff format --check dmlray tests
 	$(BIN)/ruff check dmlray tests
 	$(BIN)/mypy dmlray
+	$(BIN)/codespell README.md results/README.md dmlray search_spaces
 	$(PYTEST) -n 2 --dist loadscope -m "$(QUICK) and not thorough"
 
 test: check
