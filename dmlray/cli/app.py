@@ -7,17 +7,18 @@ from typing import Annotated
 import typer
 
 from dmlray import __version__
-from dmlray.cli import data, distil, doctor, ensemble, fsck, init, predict, publish, report, search, status, view
+from dmlray.cli import data, distil, doctor, ensemble, fsck, init, plan, predict, publish, report, search, status, view
+from dmlray.cli.verbosity import App
 from dmlray.errors import DmlrayError
 
-app = typer.Typer(
+app = App(
     name="dmlray",
     help="Distributed hyperparameter and ensemble search for multimodal video classification.",
     rich_markup_mode=None,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-for module in (data, search, ensemble, predict, publish, distil, report, status, view, fsck, doctor, init):
+for module in (data, search, ensemble, predict, publish, distil, report, status, view, fsck, doctor, init, plan):
     module.register(app)
 
 

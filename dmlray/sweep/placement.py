@@ -11,7 +11,7 @@ def slots_that_fit(nodes: Sequence[Mapping[str, float]], cpus: float, gpus: floa
     A trial's ``workers`` share both evenly and may sit on different nodes; a worker never spans two, nor does a
     fraction of a GPU span two GPUs. Raises ConfigError when not one trial fits.
     """
-    fitting = sum(_on_node(node, cpus / workers, gpus / workers) for node in nodes)
+    fitting = sum(workers_on(node, cpus / workers, gpus / workers) for node in nodes)
     slots = fitting // workers
     if slots == 0 and workers > 1:
         raise ConfigError("--workers-per-trial", workers, f"at most the {fitting} workers of such a trial that fit")
@@ -24,7 +24,8 @@ def slots_that_fit(nodes: Sequence[Mapping[str, float]], cpus: float, gpus: floa
     return slots
 
 
-def _on_node(node: Mapping[str, float], cpus: float, gpus: float) -> int:
+def workers_on(node: Mapping[str, float], cpus: float, gpus: float) -> int:
+    """Workers of ``cpus`` CPUs and ``gpus`` GPUs that ``node`` holds."""
     by_cpu = int(node.get("CPU", 0.0) / cpus + 1e-9)
     if not gpus:
         return by_cpu
