@@ -90,6 +90,7 @@ def test_each_changed_byte_outside_the_values_is_seen() -> None:
         paths_agree([good, good, bytes(changed), good], VIDEO)
 
 
+@pytest.mark.thorough
 def test_endless_variety_is_read_all_the_same(tmp_path: Path) -> None:
     """More lengths and orders than layouts are kept of."""
     records = [record(n, [1], extra=entry("x" * (n % 1200), int_feature([n]))) for n in range(2500)]
