@@ -51,10 +51,9 @@ def ray_cluster(address: str | None = None, cpus: int | None = None, insecure: b
         options = {"runtime_env": {"env_vars": _JOINED}}
     try:
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **options)
-    except (ConnectionError, RuntimeError, ValueError, ray.exceptions.AuthenticationError) as error:
+    except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         where = "Ray could not be started here" if address == "local" else f"Ray at {address} cannot be joined"
-        token = "" if address == "local" else "; is the token here (~/.ray/auth_token or RAY_AUTH_TOKEN) the head's?"
-        raise UnavailableError(f"{where}: {str(error).splitlines()[0]}{token}") from error
+        raise UnavailableError(f"{where}: {str(error).splitlines()[0]}") from error
     try:
         yield
     finally:

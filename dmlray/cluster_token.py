@@ -10,7 +10,7 @@ from dmlray.errors import UnavailableError, UsageError
 _PATIENCE_S = 25.0
 _VARIABLES = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
 
-# In a process of its own: authentication is a setting of the whole process, and this one must have no token to show.
+# In a process of its own, since authentication is a setting of the whole process, and Ray tries again for minutes.
 _PROBE = """
 import sys
 from ray._private.services import canonicalize_bootstrap_address_or_die
@@ -31,33 +31,34 @@ def check_token(address: str, insecure: bool) -> str:
     """The HOST:PORT of the Ray at ``address`` ("auto" too), which asks for a token, or may do without as ``insecure``.
 
     Where it asks, this process shows the token that it has from now on. Raises UnavailableError when no Ray answers
-    within 25 s, when it asks for no token, or when it asks and there is none here; UsageError for a ray:// address.
+    within 25 s, when it asks for no token, or for another one than is here, if any is; UsageError for a ray:// address.
     """
     if address.startswith("ray://"):
         raise UsageError(f"--address takes HOST:PORT of Ray's head, or auto on the head itself, got {address}")
-    found, is_open = _probe(address)
-    if not is_open:
-        if not _has_token():
-            raise UnavailableError(
-                f"Ray at {found} asks for a token and there is none here: "
-                "copy the head's ~/.ray/auth_token to this machine, or set RAY_AUTH_TOKEN"
-            )
-        _show_token()
-    elif not insecure:
+    without = {name: value for name, value in os.environ.items() if name not in _VARIABLES}
+    found, is_open = _probe(address, without | {"RAY_AUTH_MODE": "disabled"})
+    if is_open and not insecure:
         raise UnavailableError(
             f"Ray at {found} answers without a token, so that whoever reaches it runs code on it: start its nodes "
             "with RAY_AUTH_MODE=token (see cluster/README.md), or say --insecure (or DMLRAY_INSECURE=1)"
         )
+    if not is_open:
+        remedy = "copy the head's ~/.ray/auth_token to this machine, or set RAY_AUTH_TOKEN"
+        if not _has_token():
+            raise UnavailableError(f"Ray at {found} asks for a token and there is none here: {remedy}")
+        if not _probe(found, dict(os.environ) | {"RAY_AUTH_MODE": "token"})[1]:
+            raise UnavailableError(f"Ray at {found} refuses the token that is here: {remedy}")
+        _show_token()
     return found
 
 
-def _probe(address: str) -> tuple[str, bool]:
-    environment = {name: value for name, value in os.environ.items() if name not in _VARIABLES}
+def _probe(address: str, environment: dict[str, str]) -> tuple[str, bool]:
+    """The HOST:PORT of ``address``, and whether a process of ``environment`` is let in there."""
     command = [sys.executable, "-c", _PROBE, address]
     try:
         done = subprocess.run(
             command,
-            env=environment | {"RAY_AUTH_MODE": "disabled"},
+            env=environment,
             capture_output=True,
             text=True,
             timeout=_PATIENCE_S,
