@@ -34,9 +34,16 @@ def launched() -> dict[str, Any]:
     steps = ("setup_commands", "head_setup_commands", "worker_setup_commands", "initialization_commands")
     starts = ("head_start_ray_commands", "worker_start_ray_commands", "cluster_synced_files")
     return {
-        **{"cluster_name": "fake", "max_workers": 2, "idle_timeout_minutes": 5, "upscaling_speed": 1.0},
-        **{"provider": PROVIDER, "available_node_types": kinds, "head_node_type": "ray.head.default"},
-        **{"auth": {}, "docker": {}, "file_mounts": {}},
+        "cluster_name": "fake",
+        "max_workers": 2,
+        "idle_timeout_minutes": 5,
+        "upscaling_speed": 1.0,
+        "provider": PROVIDER,
+        "available_node_types": kinds,
+        "head_node_type": "ray.head.default",
+        "auth": {},
+        "docker": {},
+        "file_mounts": {},
         **{key: [] for key in (*steps, *starts)},
     }
 

@@ -111,6 +111,7 @@ def test_an_interrupted_trial_counts_its_training_only() -> None:
     assert recorded(trials[3:]) is None
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("optimizer", ["adam", "schedule_free"])
 def test_a_checkpoint_is_as_large_as_planned(tmp_path: Path, optimizer: str) -> None:
     from dmlray.model.build import build_model
