@@ -56,6 +56,7 @@ def test_no_such_sweep(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.thorough
 def test_pictures_alone(results: Path, logged: list[Path]) -> None:
     out = results / "pictures"
     out.mkdir()

@@ -21,6 +21,8 @@ from dmlray.sweep.settings import SweepFolder
 from tests.ensemble.cases import stores
 from tests.report.sweeps import add_ensemble, make_sweep, trained
 
+pytestmark = pytest.mark.thorough  # a sweep with an ensemble
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> SweepFolder:

@@ -10,6 +10,8 @@ from dmlray.report.plot import draw
 from tests.report.sweeps import make_sweep, trained
 from tests.sweep.spaces import SPACE
 
+pytestmark = pytest.mark.thorough  # pictures
+
 
 @pytest.fixture(scope="module")
 def content(tmp_path_factory: pytest.TempPathFactory) -> Content:
