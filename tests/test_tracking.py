@@ -16,7 +16,7 @@ from dmlray.tracking import BackgroundTracker, RunRecord, Tracker, default_uri, 
 from dmlray.tracking import background as background_module
 from dmlray.tracking.tracker import RefusedRunError
 
-pytestmark = pytest.mark.filterwarnings("default")  # MLflow's imports warn
+pytestmark = [pytest.mark.thorough, pytest.mark.filterwarnings("default")]  # MLflow's imports warn
 
 SWEEP = RunRecord("first", "first", "running", tags={"dmlray.sweep": "first"}, params={"trials": 8})
 TRIAL = RunRecord(

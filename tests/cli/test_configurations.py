@@ -18,6 +18,8 @@ from dmlray.sweep.study import Study
 from tests.ensemble.cases import stores
 from tests.report.sweeps import SHORT, make_sweep, trained
 
+pytestmark = pytest.mark.thorough
+
 ROWS = """
 configurations:
   LR: {optimizer: {learning_rate: 0.01}}

@@ -16,6 +16,8 @@ from dmlray.data.order import Bucketing, EpochOrder
 from dmlray.data.shuffle import shuffled
 from tests.data.videos import FRAME, random_block, write_dataset
 
+pytestmark = pytest.mark.thorough
+
 MODES = {"plain": (False, False), "shuffled": (True, False), "sorted": (False, True), "bucketed": (True, True)}
 
 

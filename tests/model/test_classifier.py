@@ -112,6 +112,7 @@ def test_gradients_reach_every_parameter(case):
     assert unreached(model) == []
 
 
+@pytest.mark.thorough
 def test_works_in_half_precision_as_gpus_train(case):
     model, features, mask = case
     with torch.autocast("cpu", dtype=torch.bfloat16):

@@ -1,5 +1,6 @@
 """Poolings over learned clusters, against their equations written out frame by frame."""
 
+import pytest
 import torch
 from torch.nn import functional as F
 from torch.testing import assert_close
@@ -9,6 +10,8 @@ from dmlray.model.clusters import SoftDbofPool
 from dmlray.model.vlad import NetFisherPool, NetVladPool, NextVladPool
 from tests.model.cases import random_frames, seeded
 from tests.model.poolings import PoolingContract
+
+pytestmark = pytest.mark.thorough
 
 
 def unit(vector):

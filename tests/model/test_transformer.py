@@ -11,6 +11,8 @@ from dmlray.model.transformer import TransformerLayer, TransformerStack, sinusoi
 from tests.model.cases import random_frames, seeded
 from tests.model.encoders import EncoderContract
 
+pytestmark = pytest.mark.thorough
+
 
 class TestTransformer(EncoderContract):
     def make(self, dim):

@@ -14,6 +14,8 @@ from dmlray.train.channel import Event, TrialEnd
 from dmlray.train.task import EpochReport, TrialOutcome
 from tests.sweep.spaces import load_text
 
+pytestmark = pytest.mark.thorough
+
 SMALL = """
 space:
   epochs: 2

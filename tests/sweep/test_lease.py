@@ -23,6 +23,8 @@ DRIVE = """
 import sys
 from pathlib import Path
 from dmlray.sweep.study import Study
+
+pytestmark = pytest.mark.thorough
 with Study.driven(Path(sys.argv[1]), print, print):
     print("held", flush=True)
     sys.stdin.read()

@@ -142,7 +142,9 @@ def test_the_command(tmp_path: Path) -> None:
     for split in ("train", "validation"):
         write_dataset(tmp_path / "data", VIDEO, [[random_block(VIDEO, 4)]], split)
     space = tmp_path / "space.yaml"
-    space.write_text("trials: 9\nspace: {epochs: 2, optimizer: {kind: adam, learning_rate: {float: [0.001, 0.1], log: true}}}\n")
+    space.write_text(
+        "trials: 9\nspace: {epochs: 2, optimizer: {kind: adam, learning_rate: {float: [0.001, 0.1], log: true}}}\n"
+    )
     base = ["plan", "--data", str(tmp_path / "data"), "--space", str(space), "--results", str(tmp_path)]
     cluster = ["--cluster", str(ROOT / "cluster" / "gpu.yaml"), "--gpus-per-trial", "1"]
     told = CliRunner().invoke(app, [*base, *cluster, "--json"], catch_exceptions=False)

@@ -28,6 +28,8 @@ from dmlray.train.task import EpochReport, TrialOutcome
 from tests.report.sweeps import make_sweep, trained
 from tests.sweep.spaces import load_text
 
+pytestmark = pytest.mark.thorough
+
 EPOCHS = 6
 GRID = """
 stopping: {rule: RULE, min_epochs: 1, eta: 2}

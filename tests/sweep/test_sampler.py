@@ -21,6 +21,8 @@ from dmlray.sweep.samplers import check_sampler, startup_trials
 from dmlray.sweep.space import Space
 from tests.sweep.spaces import SPACE, load_text, quality
 
+pytestmark = pytest.mark.thorough
+
 DISCRETE = """
 space:
   epochs: 4

@@ -201,6 +201,7 @@ def test_shipped_spaces_load(path: Path) -> None:
         TrialConfig.model_validate(space.suggest(RandomSuggester(seed)))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("name", "schema"), [("starter", VIDEO), ("paper", FRAME), ("audioset_encoders", FRAME)])
 def test_shipped_configurations_can_be_built(name: str, schema: Schema) -> None:
     configurations = load_space(SHIPPED[0].with_stem(name)).configurations

@@ -15,6 +15,8 @@ from dmlray.train.microbatch import MicroBatch
 from tests.train.conftest import CLASSES
 from tests.train.trials import CPU, GRU, Ran, log_lines, make_task, run
 
+pytestmark = pytest.mark.thorough
+
 Start = Callable[[], Training]
 NO_DROPOUT = {**GRU, "batch_size": 12, "encoder": {"kind": "gru", "hidden": 5}, "head": {"kind": "logistic"}}
 PROJECTION = {**NO_DROPOUT, "fusion": {"kind": "projection", "dim": 4, "penalty": 5.0}}
