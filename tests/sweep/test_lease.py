@@ -19,12 +19,12 @@ from dmlray.sweep.space import Space
 from dmlray.sweep.study import Study
 from tests.sweep.spaces import load_text
 
+pytestmark = pytest.mark.thorough
+
 DRIVE = """
 import sys
 from pathlib import Path
 from dmlray.sweep.study import Study
-
-pytestmark = pytest.mark.thorough
 with Study.driven(Path(sys.argv[1]), print, print):
     print("held", flush=True)
     sys.stdin.read()
