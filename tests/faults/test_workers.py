@@ -80,10 +80,10 @@ def damage(sandbox: Sandbox, how: str, keep: int) -> list[str]:
 def test_checkpoints_are_damaged(
     make: MakeSandbox, row: Callable[..., Row], uninterrupted: Table, how: str, keep: int
 ) -> None:
-    """Trial 0 is cut off in its third epoch; it goes on from the first, or, without any, from the start."""
+    """Trial 0 is cut off after its second epoch; it goes on from the first, or, without any, from the start."""
     which = "newest checkpoint" if keep else "all checkpoints"
     sandbox, named = make(), row(21, f"{which} {how}", "before a resume")
-    sandbox.kill_at(Fault("before-report", "kill", {"trial": 0, "epoch": 3}))
+    sandbox.kill_at(Fault("after-report", "kill", {"trial": 0, "epoch": 2}))
     last = sandbox.trials()[0].checkpoint
     damaged = damage(sandbox, how, keep)
     assert last in damaged
