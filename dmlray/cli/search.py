@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from dmlray.sweep.warm_start import Observation
 
 
+_SUMMARY_S = 1.0  # how old the counts beside an epoch may be
+
+
 def register(app: typer.Typer) -> None:
     """Add this module's commands to the app."""
     app.command()(search)
@@ -194,6 +197,7 @@ def run_shown(
 ) -> None:
     """Run a sweep to its end, with its progress on stderr and its best trials on stdout."""
     from contextlib import closing
+    from time import monotonic
 
     from dmlray.cli.configurations import print_configurations
     from dmlray.cli.progress import SweepProgress, summary_line
@@ -213,9 +217,14 @@ def run_shown(
     def summary() -> Summary:
         return summarize(list(trials.values()), wanted(config, list(trials.values())))
 
+    shown, shown_at = summary(), monotonic()
+
     def on_change(change: Change) -> None:
+        nonlocal shown, shown_at
         trials[change.trial.number] = change.trial
-        progress.show(change, summary())
+        if change.what != "epoch" or monotonic() - shown_at > _SUMMARY_S:  # it looks at every trial
+            shown, shown_at = summary(), monotonic()
+        progress.show(change, shown)
         live.add(_complete([change.trial]))
         mirror.update(change.trial)
 
