@@ -164,6 +164,7 @@ def test_gpu_memory_runs_out(make: MakeSandbox, row: Callable[..., Row], uninter
 
 
 @pytest.mark.faults
+@pytest.mark.xfail(strict=True, reason="a forked child holds its worker's sockets: Ray never sees that the worker died")
 def test_a_worker_that_leaves_a_child_behind(
     make: MakeSandbox, row: Callable[..., Row], on_ray: OnRay, uninterrupted: Table
 ) -> None:
