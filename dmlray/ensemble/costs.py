@@ -30,9 +30,13 @@ class Costs:
     ms_per_video: NDArray[np.float64]
 
     def budgets(self, max_mb: float | None, max_ms: float | None) -> list[Budget]:
-        """What binds, where a limit is given."""
-        limits = ((self.mb, max_mb), (self.ms_per_video, max_ms))
-        return [Budget(costs, limit) for costs, limit in limits if limit is not None]
+        """What binds, where a limit is given. Raises UsageError for one that no candidate alone keeps."""
+        limits = (("--max-mb", self.mb, max_mb), ("--max-ms-per-video", self.ms_per_video, max_ms))
+        for option, costs, limit in limits:
+            if limit is not None and costs.min() > limit:
+                needs = f"the cheapest candidate needs {costs.min():.3g}"
+                raise UsageError(f"{option} is {limit:g}, {needs}: raise it, or search smaller models")
+        return [Budget(costs, limit) for _, costs, limit in limits if limit is not None]
 
 
 def measure_costs(directories: Sequence[Path], dataset: Dataset) -> Costs:
