@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-VIDEOS, CLASSES, GIB = 20_000, 3_862, 2**30
+FEW, VIDEOS, CLASSES, GIB = 4_096, 20_000, 3_862, 2**30
 CODE = f"""
 import json, re
 from pathlib import Path
@@ -23,10 +23,13 @@ class Linear(nn.Linear):
         return ModelOutput(super().forward(features["visual"][:, 0]), torch.zeros(()))
 
 class Source:
+    def __init__(self, videos):
+        self.videos = videos
+
     def epoch(self, epoch):
         random = np.random.default_rng(0)
-        for first in range(0, {VIDEOS}, 1024):
-            rows = np.arange(first, min(first + 1024, {VIDEOS}))
+        for first in range(0, self.videos, 1024):
+            rows = np.arange(first, min(first + 1024, self.videos))
             frames = torch.from_numpy(random.standard_normal((len(rows), 1, 128), np.float32))
             labels = torch.from_numpy(random.integers(0, {CLASSES}, (len(rows), 4)))
             mask = torch.ones(len(rows), 1, dtype=torch.bool)
@@ -35,9 +38,11 @@ class Source:
 def peak():
     return 1024 * int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
 
-before = peak()
 torch.set_num_threads(1)
-result = evaluate(Linear(128, {CLASSES}), Source(), {CLASSES}, torch.device("cpu"))
+device = torch.device("cpu")
+evaluate(Linear(128, {CLASSES}), Source({FEW}), {CLASSES}, device)
+before = peak()  # with all that libraries load and keep on first use, and the batch under way
+result = evaluate(Linear(128, {CLASSES}), Source({VIDEOS}), {CLASSES}, device)
 print(json.dumps([before, peak(), len(result.predictions.ids), result.metrics["gap"]]))
 """
 
@@ -50,11 +55,11 @@ def test_evaluation_stays_below_a_gibibyte() -> None:
         text=True,
         check=True,
         cwd=Path(__file__).parents[2],
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        env=os.environ | {"OMP_NUM_THREADS": "1", "MALLOC_MMAP_THRESHOLD_": "65536"},  # or holes in the heap count too
     )
     before, peak, videos, gap = json.loads(done.stdout)
-    print(f"{(peak - before) / 2**20:.0f} MiB, the process with its libraries {peak / 2**20:.0f} MiB")
+    print(f"{(peak - before) / 2**20:.0f} MiB more than for {FEW} videos, the whole process {peak / 2**20:.0f} MiB")
     assert videos == VIDEOS
     assert 0 < gap < 1
     assert peak < GIB, "with the interpreter and all libraries"
-    assert peak - before < VIDEOS * CLASSES * 4, "it never holds all scores at once"
+    assert peak - before < 4096 * (VIDEOS - FEW), "a quarter of all scores"
