@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dmlray.metrics.rows import Rows
-from dmlray.metrics.top import top_k
+from dmlray.metrics.top import PLACE, rank_keys, top_k
 from dmlray.metrics.truth import Ints, Truth
 
 TOP = 20  # pairs per video that the challenges count
@@ -23,8 +23,8 @@ Bools = NDArray[np.bool_]
 def global_average_precision(scores: Floats, labels: Bools, k: int = TOP) -> float:
     """GAP@k of scores (N, C) against labels (N, C). 0.0 where no label is true."""
     labels_top, scores_top = top_k(scores, k)
-    truth = Truth.from_dense(labels)
-    return pooled_average_precision(scores_top.ravel(), truth.hits(labels_top).ravel(), truth.keys.size)
+    hits = np.take_along_axis(labels, labels_top, axis=1)
+    return pooled_average_precision(scores_top.ravel(), hits.ravel(), int(np.count_nonzero(labels)))
 
 
 def gap_from_top(labels_top: Ints, scores_top: Floats, offsets: Ints, values: Ints, k: int = TOP) -> float:
@@ -54,12 +54,9 @@ def descending_order(scores: Floats) -> NDArray[np.int64]:
     """
     if scores.dtype != np.float32 or scores.size >= 2**32:
         return np.argsort(-scores, kind="stable")
-    bits = (scores + np.float32(0)).view(np.uint32)  # + 0 makes -0.0 and 0.0 one number
-    sign = np.uint32(2**31)
-    ascending = np.where(bits & sign, ~bits, bits | sign)  # unsigned integers in the order of the floats
-    keys = (~ascending).astype(np.uint64) << np.uint64(32) | np.arange(scores.size, dtype=np.uint64)
+    keys = rank_keys(scores, np.arange(scores.size))
     keys.sort()
-    return (keys & np.uint64(2**32 - 1)).astype(np.int64)
+    return keys & PLACE
 
 
 class GapAccumulator:

@@ -65,16 +65,15 @@ def measure_selection(videos: int, members: int, picks: int) -> dict[str, float]
     }
 
 
-def measure_gap(videos: int, official_videos: int) -> dict[str, float]:
-    """Seconds of GAP@20 of a dense matrix: ours, the official calculator (from fewer videos), one read of it."""
+def measure_gap(videos: int) -> dict[str, float]:
+    """Seconds of GAP@20 of a dense matrix: ours, the official calculator, one read of it."""
     random = np.random.default_rng(0)
     scores = random.random((videos, CLASSES), dtype=np.float32)
     labels = random.random((videos, CLASSES), dtype=np.float32) < 3 / CLASSES
-    few = slice(0, official_videos)
     return {
         "ours_s": _best(lambda: global_average_precision(scores, labels)),
         "read_s": _best(lambda: float(scores.max())),
-        "official_s": _best(lambda: official_gap(scores[few], labels[few]), 1) * videos / official_videos,
+        "official_s": _best(lambda: official_gap(scores, labels), 1),
     }
 
 
@@ -89,7 +88,7 @@ def main() -> None:
     if chosen.child == "selection":
         print(json.dumps(measure_selection(chosen.videos, chosen.members, chosen.picks)))
     elif chosen.child == "gap":
-        print(json.dumps(measure_gap(chosen.videos, 5_000)))
+        print(json.dumps(measure_gap(chosen.videos)))
     else:
         _tables(chosen)
 
@@ -97,7 +96,7 @@ def main() -> None:
 def _tables(chosen: Any) -> None:
     gap = _child("gap", 50_000, 1, 1)
     print("| GAP@20 of 50,000 videos x 3,862 classes | seconds | relative |\n| --- | ---: | ---: |")
-    for name, key in (("official calculator (from 5,000)", "official_s"), ("dmlray", "ours_s"), ("one read", "read_s")):
+    for name, key in (("official calculator", "official_s"), ("dmlray", "ours_s"), ("one read", "read_s")):
         print(f"| {name} | {gap[key]:.3f} | {gap['official_s'] / gap[key]:.0f}x |")
     base = _child("selection", chosen.videos, chosen.members, chosen.picks)
     plain = gap["official_s"] / 50_000 * chosen.videos * chosen.members * chosen.picks

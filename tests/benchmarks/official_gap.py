@@ -5,40 +5,55 @@ The peer of the benchmarks: the same calls in the same order, ported to today's 
 
 import heapq
 import random
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+Lists = list[list[Any]]
+
 
 def official_gap(predictions: NDArray[np.float32], actuals: NDArray[np.bool_], top_k: int = 20) -> float:
     """GAP of predictions (N, C) against actuals (N, C)."""
-    flat_predictions: list[float] = []
-    flat_labels: list[float] = []
-    positives = 0.0
+    scores, labels, positives = _top_k_by_class(predictions, actuals, top_k)
+    heap: list[tuple[Any, Any]] = []
+    for pair in zip(_flatten(scores), _flatten(labels), strict=True):
+        heapq.heappush(heap, pair)
+    return _ap_at_n(*(np.array(column) for column in zip(*heap, strict=True)), float(sum(positives)))
+
+
+def _top_k_by_class(
+    predictions: NDArray[np.float32], labels: NDArray[np.bool_], k: int
+) -> tuple[Lists, Lists, list[Any]]:
+    triplets = []
     for video in range(len(predictions)):
-        best = _top_k_triplets(predictions[video], actuals[video], top_k)
-        flat_predictions.extend(prediction for prediction, _ in best)
-        flat_labels.extend(label for _, label in best)
-        positives += float(np.sum(actuals[video]))
-    return _ap_at_n(flat_predictions, flat_labels, positives)
+        triplets.extend(_top_k_triplets(predictions[video], labels[video], k))
+    classes = predictions.shape[1]
+    out_scores: Lists = [[] for _ in range(classes)]
+    out_labels: Lists = [[] for _ in range(classes)]
+    for index, score, label in triplets:
+        out_scores[index].append(score)
+        out_labels[index].append(label)
+    return out_scores, out_labels, [np.sum(labels[:, i]) for i in range(classes)]
 
 
-def _top_k_triplets(predictions: NDArray[np.float32], labels: NDArray[np.bool_], k: int) -> list[tuple[float, float]]:
+def _top_k_triplets(predictions: NDArray[np.float32], labels: NDArray[np.bool_], k: int) -> list[tuple[Any, Any, Any]]:
     k = min(k, len(predictions))
     indices = np.argpartition(predictions, -k)[-k:]
-    return [(float(predictions[index]), float(labels[index])) for index in indices]
+    return [(index, predictions[index], labels[index]) for index in indices]
 
 
-def _ap_at_n(predictions: list[float], actuals: list[float], positives: float) -> float:
-    heap: list[tuple[float, float]] = []
-    for prediction, actual in zip(predictions, actuals, strict=True):
-        heapq.heappush(heap, (prediction, actual))
-    order = list(range(len(heap)))
-    random.Random(0).shuffle(order)
-    ranked = sorted(order, key=lambda place: heap[place][0], reverse=True)
+def _flatten(lists: Lists) -> list[Any]:
+    return [item for each in lists for item in each]
+
+
+def _ap_at_n(predictions: NDArray[np.float32], actuals: NDArray[np.bool_], positives: float) -> float:
+    order = random.Random(0).sample(range(len(predictions)), len(predictions))
+    predictions, actuals = predictions[order], actuals[order]
+    ranked = sorted(range(len(predictions)), key=lambda place: predictions[place], reverse=True)
     found, ap = 0.0, 0.0
     for rank, place in enumerate(ranked, start=1):
-        if heap[place][1] > 0:
+        if actuals[place] > 0:
             found += 1
             ap += found / rank / positives
     return ap

@@ -114,6 +114,21 @@ def test_top_k_gives_ties_to_the_lowest_class(case, k, dtype):
 
 @LAW
 @given(
+    classes=st.integers(90, 200),
+    values=st.integers(1, 400),
+    k=st.integers(1, 3),
+    seed=st.integers(0, 99),
+    videos=st.sampled_from([1, 3, 600]),
+)
+def test_top_k_of_many_classes_is_that_of_each_score_ranked(classes, values, k, seed, videos):
+    scores = np.random.default_rng(seed).integers(-values, values, (videos, classes)).astype(np.float32) / values
+    labels, found = top_k(scores, k)
+    assert labels.tolist() == np.argsort(-scores, axis=1, kind="stable")[:, :k].tolist()
+    assert np.array_equal(found, np.take_along_axis(scores, labels, axis=1))
+
+
+@LAW
+@given(
     scores=st.lists(st.floats(width=32, allow_nan=False) | st.sampled_from([0.0, -0.0, 0.5]), max_size=30).map(
         lambda values: np.array(values, dtype=np.float32)
     )

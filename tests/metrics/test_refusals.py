@@ -11,9 +11,13 @@ from dmlray.metrics.top import top_k
 from dmlray.metrics.truth import Truth
 
 
-def test_nan_scores_are_refused():
+@pytest.mark.parametrize("classes", [3, 100, 110])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_nan_scores_are_refused(classes, dtype):
+    scores = torch.zeros(2, classes, dtype=dtype)
+    scores[1, classes - 1] = torch.nan
     with pytest.raises(FloatingPointError, match="NaN"):
-        top_k(torch.tensor([[0.1, torch.nan, 0.3]]), 2)
+        top_k(scores, 2)
 
 
 @pytest.mark.parametrize("label", [-2, 3])
