@@ -10,15 +10,19 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "dmlray"
 GROUND = {
-    *("__init__", "errors", "config", "seeding", "atomic", "tracking", "failpoints", "exclusive"),
-    *("cluster", "cluster_file", "cluster_token"),
+    *("errors", "config", "seeding", "atomic", "tracking", "failpoints", "exclusive", "process"),
+    *("remote", "copies"),
+    *("cluster", "cluster_file", "cluster_jobs", "cluster_guard", "cluster_token"),
 }
-STAGES = ("data", "model", "metrics", "train", "sweep", "ensemble", "registry", "report", "cli", "__main__")
+STAGES = (
+    *("data", "model", "metrics", "train", "sweep", "ensemble", "registry", "report"),
+    *("api", "__init__", "cli", "__main__"),
+)
 ADAPTERS = {
     "ray": {
-        "cluster.py",
-        "cluster_token.py",
-        *("data/convert.py", "data/stream.py", "train/worker.py", "sweep/slot.py", "sweep/tuner.py"),
+        *("cluster.py", "cluster_jobs.py", "cluster_token.py"),
+        *("data/convert.py", "data/stream.py", "train/worker.py"),
+        *("sweep/lookout.py", "sweep/slot.py", "sweep/tuner.py"),
         "registry/remote.py",
     },
     "optuna": {
@@ -29,7 +33,7 @@ ADAPTERS = {
         "sweep/samplers.py",
         "sweep/seen.py",
     },
-    "mlflow": {"tracking/tracker.py", "tracking/audit.py", "registry/publish.py"},
+    "mlflow": {"tracking/tracker.py", "tracking/lineage.py", "tracking/audit.py", "registry/publish.py"},
 }
 CORE = ("dmlray.data.batch", "dmlray.model.build", "dmlray.metrics.gap", "dmlray.train.trial")
 

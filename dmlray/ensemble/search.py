@@ -11,10 +11,12 @@ from dmlray.ensemble.compare import Blend, blend, densely, measure, measure_gain
 from dmlray.ensemble.costs import affordable, measure_costs
 from dmlray.ensemble.dense import DenseBlender
 from dmlray.ensemble.explain import disagreement, leave_one_out
+from dmlray.ensemble.notes import notes, precision_note
 from dmlray.ensemble.parts import Rows, gap_on, split_videos
+from dmlray.ensemble.precision import PRECISIONS, Precision
 from dmlray.ensemble.report import EnsembleReport, Figures, Gain, Member, Pick
 from dmlray.ensemble.selection import Budget
-from dmlray.errors import DataError
+from dmlray.errors import DataError, UsageError
 
 
 @dataclass(frozen=True)
@@ -25,10 +27,21 @@ class EnsembleResult:
     validation: Predictions
     test: Predictions | None
 
+    @property
+    def weights(self) -> dict[int, float]:
+        """Of each member by trial, summing to 1."""
+        return {member.trial: member.weight for member in self.report.members}
+
+    @property
+    def gap(self) -> float:
+        """GAP@20 on the videos that the selection never saw; where none were kept from it, on those it saw."""
+        figures = self.report.figures["ensemble"]
+        return figures.selection if figures.report is None else figures.report
+
 
 @dataclass(frozen=True)
 class Limits:
-    """What an ensemble may cost: MB of float32 parameters, CPU milliseconds a video on one core, measured on videos of
+    """What an ensemble may cost: MB of stored parameters, CPU milliseconds a video on one core, measured on videos of
     ``dataset``; without it nothing is measured and nothing binds.
     """
 
@@ -51,22 +64,29 @@ def search_ensemble(
     """Select on one part of the validation videos, measure on the other and on test.
 
     With a ``blender``, the ensemble and the paper's rule are measured on members' full outputs. The order of candidates
-    is irrelevant. Raises UsageError without candidates or with settings out of range, ConfigError for an unknown
-    weight rule, DataError when candidates do not belong together.
+    is irrelevant. Raises UsageError without candidates, with settings out of range, or for another precision than
+    float32 without a blender to say what it costs; ConfigError for an unknown weight rule, DataError when candidates do
+    not belong together.
     """
     settings = settings or EnsembleSettings()
     settings.check()
+    if blender is None and settings.precision != "float32":
+        raise UsageError(
+            f"what {settings.precision} costs is only known when members are run, which stores alone do not"
+        )
     ordered = ordered_candidates(candidates)
     parts = _parts(ordered[0], settings.report_split)
     gaps = [gap_on(candidate.validation, parts[0]) for candidate in ordered]
     scaled = put_on_scale(ordered, parts[0], settings.scale)
     limits = limits or Limits()
-    costs = measure_costs([one.directory for one in ordered], limits.dataset) if limits.dataset else None
+    directories, data = [one.directory for one in ordered], limits.dataset
+    costs = measure_costs(directories, data, settings.precision) if data else None
     budgets = costs.budgets(limits.max_mb, limits.max_ms_per_video) if costs else []
     chosen = choose(scaled, gaps, settings, budgets)
     blends = _blends(ordered, gaps, chosen, parts[0], settings, budgets)
     if blender:
-        blends = _with_dense(blends, blender, chosen, ordered)
+        beside: tuple[Precision, ...] = PRECISIONS if data else ("float32",)
+        blends = _with_dense(blends, blender, chosen, ordered, settings.precision, beside)
     gain = measure_gain(blends["ensemble"], blends["best_single"], parts[1], settings.resamples, settings.seed)
     best = ordered[blends["best_single"].members[0]].trial
     figures = {name: measure(blend, parts, settings) for name, blend in blends.items()}
@@ -75,6 +95,7 @@ def search_ensemble(
         size=settings.size,
         weights=settings.weights,
         scale=settings.scale,
+        precision=settings.precision,
         bags=settings.bags,
         report_split=settings.report_split,
         videos=_videos(parts, blends["ensemble"].test),
@@ -88,7 +109,7 @@ def search_ensemble(
         budgets=limits.given(),
         front=tuple(affordable(scaled, gaps, settings, costs)) if costs else (),
         summary=summarise(gain, best, [ordered[place].trial for place in chosen.weights], len(parts[1])),
-        notes=_notes(settings, len(ordered), figures),
+        notes=(*notes(settings, len(ordered), figures), *_precision_note(settings, figures, blender, chosen, ordered)),
     )
     return EnsembleResult(report, blends["ensemble"].validation, blends["ensemble"].test)
 
@@ -134,16 +155,30 @@ def _blends(
 
 
 def _with_dense(
-    blends: Mapping[str, Blend], blender: DenseBlender, chosen: Choice, ordered: Sequence[Candidate]
+    blends: Mapping[str, Blend],
+    blender: DenseBlender,
+    chosen: Choice,
+    ordered: Sequence[Candidate],
+    precision: Precision,
+    beside: Sequence[Precision],
 ) -> dict[str, Blend]:
-    """``ensemble`` and ``paper`` from full outputs; what the stores made of the first stays as ``from_stores``."""
-    scales = {"ensemble": chosen.scaled.temperatures, "paper": [1.0] * len(ordered)}
-    dense = {
-        name: densely(blender, found, [ordered[i] for i in found.members], [temperatures[i] for i in found.members])
-        for name, temperatures in scales.items()
-        if (found := blends[name])
+    """``ensemble`` (in ``precision``) and ``paper`` from full outputs; what the stores made of the first stays as
+    ``from_stores``, what it is in the precisions ``beside`` stands under their names.
+    """
+
+    def dense(name: str, temperatures: Sequence[float], precision: Precision) -> Blend:
+        found = blends[name]
+        members = [ordered[place] for place in found.members]
+        return densely(blender, found, members, [temperatures[place] for place in found.members], precision)
+
+    own = chosen.scaled.temperatures
+    return {
+        **blends,
+        "ensemble": dense("ensemble", own, precision),
+        "paper": dense("paper", [1.0] * len(ordered), "float32"),
+        **{other: dense("ensemble", own, other) for other in beside if other != precision},
+        "from_stores": blends["ensemble"],
     }
-    return {**blends, **dense, "from_stores": blends["ensemble"]}
 
 
 def _members(chosen: Choice, gaps: Sequence[float], reported: Rows) -> tuple[Member, ...]:
@@ -183,32 +218,16 @@ def _videos(parts: tuple[Rows, Rows], test: Predictions | None) -> dict[str, int
     return {"selection": len(parts[0]), "report": len(parts[1]), "test": 0 if test is None else len(test)}
 
 
-def _notes(settings: EnsembleSettings, candidates: int, figures: Mapping[str, Figures]) -> tuple[str, ...]:
-    ensemble = figures["ensemble"]
-    notes = []
-    if settings.top > candidates:
-        notes.append(f"{settings.top} members were allowed, there are {candidates} candidates: all could be picked.")
-    if ensemble.test is None:
-        notes.append("No figures on test: a member has no test predictions.")
-    if ensemble.report is not None and ensemble.optimism is not None:
-        notes.append(
-            f"On the videos that it was chosen on, the ensemble's GAP is {abs(ensemble.optimism):.4f} "
-            f"{'higher' if ensemble.optimism >= 0 else 'lower'} than on those that it never saw."
-        )
-        stored = figures.get("from_stores", ensemble).report
-        if stored is not None:
-            notes.append(_scale_note(stored, figures))
-        if stored is not None and "from_stores" in figures:
-            notes.append(
-                f"GAP is that of the members' full outputs; their stores of 50 classes a video alone give "
-                f"{stored - ensemble.report:+.5f}."
-            )
-    return tuple(notes)
-
-
-def _scale_note(report: float, figures: Mapping[str, Figures]) -> str:
-    other = "scale_none" if "scale_none" in figures else "scale_temperature"
-    words = "Scores were put on one scale; left as they were," if other == "scale_none" else "Scores were left; scaled,"
-    return (
-        f"{words} the same choice reaches {(figures[other].report or 0.0) - report:+.4f} GAP on the videos never seen."
-    )
+def _precision_note(
+    settings: EnsembleSettings,
+    figures: Mapping[str, Figures],
+    blender: DenseBlender | None,
+    chosen: Choice,
+    ordered: Sequence[Candidate],
+) -> tuple[str, ...]:
+    beside = [precision for precision in PRECISIONS if precision in figures]
+    if blender is None or not beside:
+        return ()
+    members = [ordered[place] for place in chosen.weights]
+    mb = {precision: blender.mb(members, precision) for precision in (settings.precision, *beside)}
+    return (precision_note(settings.precision, mb, figures),)

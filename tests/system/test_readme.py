@@ -58,6 +58,8 @@ def test_the_python_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
     (tmp_path / "tf/train/train0000.tfrecord").rename(tmp_path / "shard.tfrecord")
     monkeypatch.chdir(tmp_path)
     for text in blocks("python"):
+        if "from dmlray import" in text:
+            continue  # it needs a sweep: tests/registry/test_api.py
         exec(compile(text, "README.md", "exec"), {})
     assert "0 0 ['id', 'labels'] ['audio', 'rgb']" in capsys.readouterr().out
 
