@@ -1,47 +1,61 @@
 """Where the time of the trials went."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from matplotlib.axes import Axes
 
 from dmlray.report.blocks import Figure, Section, Text
 from dmlray.report.content import Content
-from dmlray.report.plot import BLUE, GREY, ORANGE, legend_above, time_unit, whole_numbers
+from dmlray.report.plot import BLUE, GREEN, GREY, ORANGE, PURPLE, RED, legend_above, time_unit, whole_numbers
 from dmlray.sweep.records import TrialRecord
-from dmlray.sweep.summary import span
+from dmlray.sweep.summary import duration_s, span
+
+_PARTS = {
+    "training": BLUE,
+    "waiting for data": ORANGE,
+    "evaluation": GREEN,
+    "checkpoints": PURPLE,
+    "start-up": RED,
+    "other": GREY,
+}
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Seconds of one trial. ``rest_s`` is what its epochs do not account for: evaluation, checkpoints, start.
+    """Seconds of one trial by part.
 
-    It is 0 for a trial that was interrupted or has not ended, of which it is unknown.
+    ``start-up`` is opening, building and restoring; ``other`` what no report accounts for: the start of the worker's
+    processes and the time between epochs. It is 0 for a trial that was interrupted or has not ended, of which it is
+    unknown.
     """
 
     trial: int
-    training_s: float
-    waiting_s: float
-    rest_s: float
+    seconds: Mapping[str, float]
 
     @property
     def total_s(self) -> float:
         """All that is known of."""
-        return self.training_s + self.waiting_s + self.rest_s
+        return sum(self.seconds.values())
 
 
 def cost_of(trial: TrialRecord) -> Cost:
-    """Sum a trial's epochs up."""
-    epochs = [(metrics.get("epoch_s", 0.0), metrics.get("wait_share", 0.0)) for _, metrics in trial.curve]
-    spent, waiting = sum(seconds for seconds, _ in epochs), sum(seconds * share for seconds, share in epochs)
-    rest = 0.0
+    """Sum a trial's epochs up. Trials of older versions timed training and waiting alone: the rest is ``other``."""
+    epochs = [metrics for _, metrics in trial.curve]
+    waited = sum(epoch.get("epoch_s", 0.0) * epoch.get("wait_share", 0.0) for epoch in epochs)
+    trained = (duration_s(trial) or 0.0) - waited
+    evaluated, kept, started = (
+        sum(epoch.get(name, 0.0) for epoch in epochs) for name in ("evaluation_s", "checkpoint_s", "startup_s")
+    )
+    known = (trained, waited, evaluated + trial.metrics.get("test_s", 0.0), kept, started)
+    other = 0.0
     if trial.attempts == 1 and trial.started and trial.finished:
-        rest = max(0.0, (trial.finished - trial.started).total_seconds() - spent)
-    return Cost(trial.number, spent - waiting, waiting, rest)
+        other = max(0.0, (trial.finished - trial.started).total_seconds() - sum(known))
+    return Cost(trial.number, dict(zip(_PARTS, (*known, other), strict=True)))
 
 
 def costs_section(content: Content) -> Section:
-    """Training, waiting for data and the rest, by trial and in all."""
+    """Training, waiting for data, evaluation, checkpoints, start-up and the rest, by trial and in all."""
     costs = [cost_of(trial) for trial in content.trials if trial.curve]
     total = sum(cost.total_s for cost in costs)
     if not total:
@@ -50,12 +64,11 @@ def costs_section(content: Content) -> Section:
 
 
 def _sentence(costs: list[Cost], total: float) -> str:
-    training, waiting = sum(cost.training_s for cost in costs), sum(cost.waiting_s for cost in costs)
-    rest = sum(cost.rest_s for cost in costs)
+    shares = {part: sum(cost.seconds[part] for cost in costs) / total for part in _PARTS}
+    told = ", ".join(f"{part} {share:.0%}" for part, share in shares.items())
     longest = max(costs, key=lambda cost: (cost.total_s, -cost.trial))
     return (
-        f"Of {span(total)} in {len(costs)} trials, training took {training / total:.0%}, waiting for data "
-        f"{waiting / total:.0%} and the rest (evaluation, checkpoints, start) {rest / total:.0%}; "
+        f"Of {span(total)} in {len(costs)} trials: {told} (the worker's start and the time between epochs); "
         f"trial {longest.trial} took longest, {span(longest.total_s)}."
     )
 
@@ -63,16 +76,13 @@ def _sentence(costs: list[Cost], total: float) -> str:
 def _painter(costs: list[Cost]) -> Callable[[Axes], None]:
     divisor, unit = time_unit(max(cost.total_s for cost in costs))
     numbers = [cost.trial for cost in costs]
-    parts = (
-        ("training", BLUE, [cost.training_s / divisor for cost in costs]),
-        ("waiting for data", ORANGE, [cost.waiting_s / divisor for cost in costs]),
-        ("evaluation, checkpoints, start", GREY, [cost.rest_s / divisor for cost in costs]),
-    )
 
     def paint(axes: Axes) -> None:
         below = [0.0] * len(costs)
-        for word, colour, heights in parts:
-            axes.bar(numbers, heights, bottom=below, color=colour, width=0.8, label=word)
+        for part, colour in _PARTS.items():
+            heights = [cost.seconds[part] / divisor for cost in costs]
+            if any(heights):
+                axes.bar(numbers, heights, bottom=below, color=colour, width=0.8, label=part)
             below = [low + height for low, height in zip(below, heights, strict=True)]
         whole_numbers(axes)
         axes.grid(visible=False, axis="x")

@@ -12,7 +12,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 from dmlray.sweep.records import TrialState
 
 # Okabe and Ito (2008): told apart under every common colour blindness.
-BLUE, ORANGE, GREEN, RED, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#8a8f98"
+BLUE, ORANGE, GREEN, RED, PURPLE, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#8a8f98"
 WIDE, SMALL = (8.6, 3.4), (3.7, 2.6)  # inches
 VAL_GAP = "validation GAP@20"
 

@@ -166,7 +166,8 @@ class StudyDirector:
     def _on_end(self, number: int, end: TrialEnd) -> None:
         if end.outcome is not None:
             outcome = end.outcome
-            self._tell("complete", self._study.complete(number, outcome.value, outcome.best_epoch, outcome.metrics))
+            metrics = outcome.metrics | ({"test_s": outcome.test_s} if outcome.test_s else {})
+            self._tell("complete", self._study.complete(number, outcome.value, outcome.best_epoch, metrics))
         else:
             reason = known_reason(end.reason)
             within_slot = reason == "worker_lost"  # whose worker was started anew until that was enough

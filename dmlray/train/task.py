@@ -36,7 +36,11 @@ class TrialTask:
 
 @dataclass(frozen=True)
 class EpochReport:
-    """What a trial reports after each epoch, ``epoch`` counting finished ones from 1."""
+    """What a trial reports after each epoch, ``epoch`` counting finished ones from 1.
+
+    Of its seconds ``epoch_s`` went to training, ``evaluation_s`` to the validation split, ``checkpoint_s`` to what is
+    kept of it, and before the first epoch of an attempt ``startup_s`` to opening, building and restoring.
+    """
 
     epoch: int
     metrics: dict[str, float]  # val_gap, val_map, val_hit1, val_perr, train_loss, val_loss, videos_per_s, ...
@@ -46,7 +50,10 @@ class EpochReport:
 
 @dataclass(frozen=True)
 class TrialOutcome:
-    """How a trial's training ended: ``status`` is "complete" or "stopped"; ``value`` the best val_gap."""
+    """How a trial's training ended: ``status`` is "complete" or "stopped"; ``value`` the best val_gap.
+
+    ``test_s`` seconds went to the test split.
+    """
 
     status: str
     best_epoch: int
@@ -54,3 +61,4 @@ class TrialOutcome:
     metrics: dict[str, float]  # of the best epoch, with test_gap where the data has a test split
     resumed_from: str | None = None
     warnings: list[str] = field(default_factory=list)
+    test_s: float = field(default=0.0, compare=False)

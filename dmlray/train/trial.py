@@ -29,6 +29,7 @@ from dmlray.train.checkpoint import (
 )
 from dmlray.train.distributed import ALONE, Peers
 from dmlray.train.evaluate import SplitResult, evaluate
+from dmlray.train.laps import Laps
 from dmlray.train.limits import UNWATCHED, Watch, Watched
 from dmlray.train.log import TrialLog
 from dmlray.train.loop import BatchSource, EpochStats, Training, device_memory_watched, train_epochs
@@ -103,7 +104,7 @@ class _Trial:
         self, task: TrialTask, device: torch.device, stream: TrainingStream | None, peers: Peers, watch: Watch
     ) -> None:
         self._task, self._device, self._config, self._stream = task, device, task.config, stream
-        self._peers, self._watch = peers, watch
+        self._peers, self._watch, self._laps = peers, watch, Laps()
         self._splits = open_splits(task.data, train=stream is None)
         self._schema = self._splits["validation"].schema
         self._fingerprint = (stream or self._splits["train"]).fingerprint
@@ -132,7 +133,9 @@ class _Trial:
         return teacher
 
     def run(self, report: Callable[[EpochReport], bool]) -> TrialOutcome:
+        self._laps.lap("startup_s")
         for stats in train_epochs(self._training, self._batches("train")):
+            self._laps.lap()  # it has timed itself
             finished = self._finish_epoch(stats)
             if not self._agree(report(finished) if finished else None):
                 return self._outcome("stopped", {})
@@ -150,6 +153,7 @@ class _Trial:
         previous, gap = self._best, metrics["val_gap"]
         if previous is None or gap > previous.value:
             self._best = Best(epoch=stats.epoch, value=gap, metrics=metrics)
+        self._laps.lap("evaluation_s")
         if not self._peers.is_first:
             return None
         best = self._known_best()
@@ -160,7 +164,8 @@ class _Trial:
         # The checkpoint before this one keeps its best too, so that a trial can go on from either.
         newest = range(stats.epoch + 1 - max(2, self._config.average_last), stats.epoch + 1)
         prune_checkpoints(self._checkpoints, {*newest, best.epoch, (previous or best).epoch})
-        report = EpochReport(stats.epoch, metrics | stats.metrics(), name, digest)
+        self._laps.lap("checkpoint_s")
+        report = EpochReport(stats.epoch, metrics | stats.metrics() | self._laps.take(), name, digest)
         self._note_memory(stats)
         self._log.append(epoch=stats.epoch, metrics=report.metrics, checkpoint=name, digest=digest)
         reach("epoch-logged", epoch=stats.epoch)
@@ -244,7 +249,10 @@ class _Trial:
         return found == checkpoint_digest(self._checkpoints / checkpoint_name(best.epoch))
 
     def _test(self) -> dict[str, float]:
-        return self._evaluate_best("test", self._known_best().epoch).named("test")
+        self._laps.lap()
+        result = self._evaluate_best("test", self._known_best().epoch)
+        self._laps.lap("test_s")
+        return result.named("test")
 
     def _evaluate_best(self, split: str, epoch: int) -> SplitResult:
         path = self._checkpoints / checkpoint_name(epoch)
@@ -302,4 +310,5 @@ class _Trial:
     def _outcome(self, status: str, test_metrics: dict[str, float]) -> TrialOutcome:
         best = self._known_best()
         metrics = best.metrics | test_metrics
-        return TrialOutcome(status, best.epoch, best.value, metrics, self._origin.name, self._origin.warnings)
+        test_s, origin = self._laps.take().get("test_s", 0.0), self._origin
+        return TrialOutcome(status, best.epoch, best.value, metrics, origin.name, origin.warnings, test_s)

@@ -92,7 +92,7 @@ def _resumed_at_the_last_commit(sandbox: Sandbox, events: list[Event], is_fallba
 
 def table(sandbox: Sandbox) -> Table:
     """I8: what must not depend on interruptions. Only the seconds may differ."""
-    timed = {"videos_per_s", "epoch_s", "wait_share", "sweep_s"}
+    timed = {"videos_per_s", "epoch_s", "wait_share", "sweep_s", "evaluation_s", "checkpoint_s", "startup_s", "test_s"}
     return [
         (
             record.number,

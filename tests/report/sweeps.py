@@ -56,6 +56,7 @@ def trained(study: Study, trial: TrialRecord) -> None:
     for epoch in range(1, stop + 1):
         gaps.append(quality(trial.config) * (1 - math.exp(-epoch)) + draw.gauss(0, 0.01))
         seconds = {"epoch_s": 30 + 20 * draw.random(), "wait_share": 0.1 * draw.random()}
+        seconds |= {"evaluation_s": 4 + draw.random(), "checkpoint_s": 0.5}
         study.report(number, epoch, {"val_gap": gaps[-1], **seconds}, f"epoch-{epoch:04d}.safetensors", "aa")
     best = max(range(stop), key=gaps.__getitem__)
     if stop < 4:

@@ -1,6 +1,7 @@
 """What the trials say about a parameter."""
 
 import math
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
@@ -74,4 +75,21 @@ def test_parameters_are_guessed_without_a_space() -> None:
 def test_costs_add_up() -> None:
     curve = ((1, {"epoch_s": 10.0, "wait_share": 0.1}), (2, {"epoch_s": 20.0, "wait_share": 0.2}))
     cost = cost_of(TrialRecord(3, TrialState.running, {}, {}, curve=curve))
-    assert (cost.training_s, cost.waiting_s, cost.rest_s, cost.total_s) == (25.0, 5.0, 0.0, 30.0)
+    assert list(cost.seconds.values()) == [25.0, 5.0, 0.0, 0.0, 0.0, 0.0]
+
+
+def test_costs_are_told_apart() -> None:
+    spent = {"epoch_s": 10.0, "wait_share": 0.1, "evaluation_s": 3.0, "checkpoint_s": 1.0}
+    curve = ((1, spent | {"startup_s": 2.0}), (2, spent))
+    began = datetime(2026, 11, 22, tzinfo=UTC)
+    times = {"attempts": 1, "started": began, "finished": began + timedelta(seconds=37)}
+    cost = cost_of(TrialRecord(3, TrialState.complete, {}, {}, curve=curve, metrics={"test_s": 4.0}, **times))
+    assert cost.seconds == {
+        "training": 18.0,
+        "waiting for data": 2.0,
+        "evaluation": 10.0,
+        "checkpoints": 2.0,
+        "start-up": 2.0,
+        "other": 3.0,
+    }
+    assert cost.total_s == 37.0

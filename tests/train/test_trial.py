@@ -29,8 +29,11 @@ def test_leaves_what_it_promises(whole: Ran) -> None:
     assert outcome.best_epoch == 1 + gaps.index(max(gaps))
     assert reports[0].metrics.keys() == {
         *("val_gap", "val_map", "val_hit1", "val_perr", "val_loss"),
-        *("train_loss", "videos_per_s", "epoch_s", "wait_share"),
+        *("train_loss", "videos_per_s", "epoch_s", "wait_share", "evaluation_s", "checkpoint_s", "startup_s"),
     }
+    assert reports[1].metrics.keys() == reports[0].metrics.keys() - {"startup_s"}
+    assert min(reports[0].metrics[name] for name in ("evaluation_s", "checkpoint_s", "startup_s")) > 0
+    assert outcome.test_s > 0
     assert {"test_gap", "test_map", "val_gap"} <= outcome.metrics.keys()
     assert TrialConfig.model_validate_json((task.directory / "config.json").read_text()) == task.config
     assert [line["epoch"] for line in log_lines(task)] == [1, 2, 3, 4, 5]
