@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dmlray.cli.console import is_verbose, note, to_stderr
-from dmlray.cli.options import DEFAULT_RESULTS, Address, Insecure, Json, Results, Tracking
+from dmlray.cli.options import DEFAULT_RESULTS, Address, Insecure, Json, Results, StoragePath, Tracking, TrialCount
 from dmlray.errors import DmlrayError, UsageError
 from dmlray.sweep.names import SamplerName, StoppingName
 
@@ -27,8 +27,10 @@ def register(app: typer.Typer) -> None:
 
 
 def search(
+    context: typer.Context,
     data: Annotated[
-        Path | None, typer.Option(help="A converted data set: a folder of train/, validation/, test/.")
+        str | None,
+        typer.Option(metavar="FOLDER", help="A converted data set: train/, validation/, test/; also s3://, gs://."),
     ] = None,
     stream: Annotated[
         str | None,
@@ -37,7 +39,12 @@ def search(
     space: Annotated[Path | None, typer.Option(help="The search space, a YAML file.")] = None,
     name: Annotated[str | None, typer.Option(help="What to call the sweep; it lives in RESULTS/NAME.")] = None,
     resume: Annotated[str | None, typer.Option(metavar="NAME", help="Go on with a sweep, or extend it.")] = None,
-    trials: Annotated[int | None, typer.Option(min=1, help="How many trials in all (default: the space's).")] = None,
+    trials: Annotated[
+        TrialCount | None,
+        typer.Option(
+            parser=TrialCount.parse, metavar="N|+N", help="How many in all (default: the space's); +N: so many more."
+        ),
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="The same seed, the same suggestions (default: 0).")] = None,
     sampler: Annotated[SamplerName | None, typer.Option(help="What suggests (default: tpe).")] = None,
     grid: Annotated[
@@ -69,6 +76,7 @@ def search(
         str | None,
         typer.Option(metavar="URL", help="Keep the study in PostgreSQL: postgresql://user@host/database."),
     ] = None,
+    storage_path: StoragePath = None,
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="With --resume: try the failed trials again.")
     ] = False,
@@ -80,6 +88,9 @@ def search(
     gaps: Annotated[
         list[float] | None, typer.Option("--gap", help="With --replay: also what it takes to reach this GAP.")
     ] = None,
+    submit: Annotated[
+        bool, typer.Option("--submit", help="Have the cluster run it whose dashboard is at --address http://…:8265.")
+    ] = False,
     as_json: Json = False,
     address: Address = None,
     insecure: Insecure = False,
@@ -92,11 +103,16 @@ def search(
 
     With --stream, training videos are read from TFRecords or Arrow shards and DATA needs only validation/ (and test/).
 
-    Ctrl-C leaves a sweep that `dmlray search --resume NAME` finishes; --resume NAME --trials N extends a finished one.
+    Ctrl-C leaves a sweep that `dmlray search --resume NAME` finishes; --resume NAME --trials +20 extends it.
 
     `dmlray search --replay NAME` takes --sampler, --stopping, --trials, --seeds, --gap, --concurrency and --json.
+
+    With --submit, paths of data and results are the cluster's; Ctrl-C then ends the following alone, not the sweep.
     """
-    from dmlray.sweep.settings import SweepFolder, load_settings, resumed
+    from dmlray.cli.fetch import take_up
+    from dmlray.cli.submit import submit_search
+    from dmlray.remote import as_place, without_keys
+    from dmlray.sweep.settings import SweepFolder, check_name, load_settings, resumed
 
     begun: dict[str, object] = {
         "--data": data,
@@ -124,16 +140,26 @@ def search(
         numbers = {key: value for key, value in resources.items() if key != "concurrency"} | budget
         options: dict[str, object] = {f"--{key.replace('_', '-')}": value for key, value in numbers.items()}
         others = {"--resume": resume, "--retry-failed": retry_failed or None, "--tracking-uri": tracking_uri}
+        others |= {"--submit": submit or None, "--storage-path": storage_path}
         _refuse(begun | others | options, "has no meaning with --replay, which trains nothing; leave it out")
         folder = SweepFolder(results, replay)
-        replay_sweep(folder, sampler, stopping, trials, seeds or 10, concurrency or 1, gaps or (), as_json)
+        count = trials.in_all() if trials else None
+        replay_sweep(folder, sampler, stopping, count, seeds or 10, concurrency or 1, gaps or (), as_json)
         return
     _refuse({"--seeds": seeds, "--gap": gaps or None, "--json": as_json or None}, "goes with --replay NAME")
     if resume is not None:
         settled = begun | {"--sampler": sampler, "--stopping": stopping}
         _refuse(settled, f"was settled when sweep {resume} began; leave it out with --resume")
+        if submit:
+            submit_search(context, check_name(resume, "--resume"), None, address, insecure, results)
+            return
         folder = SweepFolder(results, resume)
-        config = resumed(load_settings(folder), trials, resources, tracking_uri, budget)
+        if storage_path is not None:
+            take_up(folder, storage_path)
+        before = load_settings(folder)
+        config = resumed(before, trials.in_all(before.trials) if trials else None, resources, tracking_uri, budget)
+        if storage_path is not None:
+            config = config.model_copy(update={"storage_path": storage_path})
         run_shown(folder, config, address, retry_failed, insecure)
         return
     if retry_failed:
@@ -150,9 +176,16 @@ def search(
     sampler = "grid" if grid else sampler
     changes = [parse_override(text) for text in overrides or ()] + ([("stopping.rule", stopping)] if stopping else [])
     loaded = load_space(space, changes)
+    count = trials.in_all() if trials else None
+    if submit:
+        submit_search(context, check_name(name), space, address, insecure, results)
+        return
+    place = as_place(without_keys(data, "--data"))
     uri = tracking_uri or default_uri(results)
     learnt, prior = _learn(SweepFolder(results, source), loaded) if source else (None, [])
-    config = new_config(name, data, loaded, trials, seed or 0, sampler or "tpe", resources, uri, stream, budget)
+    config = new_config(
+        name, place, loaded, count, seed or 0, sampler or "tpe", resources, uri, stream, budget, storage_path
+    )
     folder = create_sweep(results, config.model_copy(update={"warm_start": learnt}), loaded, storage, prior)
     with discarded_unless_started(folder):
         run_shown(folder, config, address, insecure=insecure)

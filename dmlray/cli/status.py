@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dmlray.cli.options import DEFAULT_RESULTS, Json, Name, Results, answer
+from dmlray.cli.options import DEFAULT_RESULTS, Insecure, Json, Name, Results, answer
 from dmlray.errors import UsageError
 
 if TYPE_CHECKING:
@@ -33,6 +33,10 @@ def status(
     watch: Annotated[
         bool, typer.Option("--watch", "-w", help="Keep looking until the sweep stops; Ctrl-C ends only the looking.")
     ] = False,
+    address: Annotated[
+        str | None, typer.Option("--address", help="Ask a cluster, by its dashboard: http://127.0.0.1:8265.")
+    ] = None,
+    insecure: Insecure = False,
     as_json: Json = False,
     results: Results = DEFAULT_RESULTS,
 ) -> None:
@@ -45,8 +49,13 @@ def status(
     from dmlray.sweep.settings import SweepFolder, load_settings
     from dmlray.sweep.study import Study
 
-    if watch and as_json:
-        raise UsageError("--watch is for people: ask again and again with --json")
+    if watch and (as_json or address):
+        raise UsageError("--watch is for people, beside the sweep: ask again and again with --json, or with --address")
+    if address is not None:
+        from dmlray.cli.submit import remote_status
+
+        remote_status(name, as_json, address, insecure, results)
+        return
     folder = SweepFolder(results, name)
     config = load_settings(folder)
     with closing(Study.open(folder.study, read_only=True)) as study:
