@@ -3,7 +3,9 @@
 import glob
 import json
 import os
+import re
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlsplit
@@ -46,6 +48,27 @@ Tracking = Annotated[
         callback=_without_password,
     ),
 ]
+
+
+def _storage_path(place: str | None) -> str | None:
+    """It stands in settings and logs, and workers have another working directory."""
+    if place is None:
+        return None
+    from dmlray.remote import as_place, without_keys
+
+    found = as_place(without_keys(place, "--storage-path"))
+    return str(found.absolute() if isinstance(found, Path) else found).rstrip("/")
+
+
+StoragePath = Annotated[
+    str | None,
+    typer.Option(
+        "--storage-path",
+        metavar="URL",
+        help="Where trials and the study are copied to: s3://bucket/prefix, gs://, or a folder that all nodes see.",
+        callback=_storage_path,
+    ),
+]
 Address = Annotated[
     str | None, typer.Option("--address", envvar="RAY_ADDRESS", help="A running Ray (default: start one here).")
 ]
@@ -53,6 +76,34 @@ Insecure = Annotated[
     bool,
     typer.Option("--insecure", envvar="DMLRAY_INSECURE", help="Join a Ray that asks for no token all the same."),
 ]
+
+
+@dataclass(frozen=True)
+class TrialCount:
+    """``count`` trials in all or, as ``is_more``, beyond those that a sweep was asked for."""
+
+    count: int
+    is_more: bool = False
+
+    @classmethod
+    def parse(cls, text: str) -> "TrialCount":
+        """``20`` or ``+20``."""
+        if not re.fullmatch(r"\+?[1-9][0-9]{0,8}", text):
+            raise typer.BadParameter(f"20 or, with --resume NAME, +20 for 20 more, got {text!r}")
+        return cls(int(text), is_more=text.startswith("+"))
+
+    def __str__(self) -> str:
+        return f"{'+' if self.is_more else ''}{self.count}"
+
+    def in_all(self, asked: int | None = None) -> int:
+        """The number in all; ``asked`` None for a sweep that begins, where there is nothing to add to."""
+        if not self.is_more:
+            return self.count
+        if asked is None:
+            raise UsageError(f"--trials {self} goes with --resume NAME; a new sweep takes --trials {self.count}")
+        return asked + self.count
+
+
 DEFAULT_RESULTS = Path("results")  # also in sweep.settings, which this module must not import to stay light
 
 

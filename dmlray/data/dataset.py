@@ -9,21 +9,26 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from dmlray.data.blocks import Block, address_table, map_shard
+from dmlray.data.cache import CachedShards
 from dmlray.data.manifest import MANIFEST, Manifest, read_manifest
 from dmlray.data.ragged import Ragged, concatenate
 from dmlray.data.schema import Schema
 from dmlray.data.shards import file_crc
 from dmlray.errors import MissingInputError, StorageError
+from dmlray.remote import Address, Place
 
 SPLITS = ("train", "validation", "test")
 _MAGIC = b"ARROW1"
 
 
 class Dataset:
-    """The videos of one split. Pickles as its path; shards are mapped when first touched."""
+    """The videos of one split. Pickles as its place; shards are mapped when first touched.
 
-    def __init__(self, path: Path, manifest: Manifest, fingerprint: str) -> None:
-        self.path, self.manifest, self.fingerprint = path, manifest, fingerprint
+    ``path`` is the folder of its shards: of one that lies elsewhere, this node's cache, to which they come when needed.
+    """
+
+    def __init__(self, path: Path, manifest: Manifest, fingerprint: str, cached: CachedShards | None = None) -> None:
+        self.path, self.manifest, self.fingerprint, self._cached = path, manifest, fingerprint, cached
         sizes = [size for shard in manifest.shards for size in shard.blocks]
         self._starts = np.cumsum([0, *sizes])  # first video of each block, then the end
         self._first_blocks = np.cumsum([0, *(len(shard.blocks) for shard in manifest.shards)])  # of each shard
@@ -31,18 +36,35 @@ class Dataset:
         self._addresses = address_table(manifest.contents, len(sizes))
 
     @classmethod
-    def open(cls, path: Path) -> "Dataset":
+    def open(cls, path: Place) -> "Dataset":
         """Open the folder that holds ``manifest.json``; every shard must be there, in its full size, with its footer.
 
-        Raises MissingInputError when there is no dataset, StorageError when it is unfinished or damaged.
+        Of an address (``s3://``) only the manifest is read. Raises MissingInputError when there is no dataset,
+        StorageError when it is unfinished or damaged, UnavailableError when nothing answers there.
         """
         manifest, fingerprint = read_manifest(path)
+        if isinstance(path, Address):
+            cached = CachedShards(path, manifest, fingerprint)
+            return cls(cached.folder, manifest, fingerprint, cached)
         for shard in manifest.shards:
             _check_shape(path / shard.file, shard.bytes)
         return cls(path, manifest, fingerprint)
 
-    def __reduce__(self) -> tuple[object, tuple[Path]]:
-        return Dataset.open, (self.path,)
+    def __reduce__(self) -> tuple[object, tuple[Place]]:
+        return Dataset.open, (self.place,)
+
+    @property
+    def place(self) -> Place:
+        """What it was opened by: a folder, or an address."""
+        return self.path if self._cached is None else self._cached.uri
+
+    def bring(self) -> None:
+        """Fetch all shards that lie elsewhere, at once rather than one by one as they are touched.
+
+        Raises StorageError where one is damaged or there is no room, UnavailableError when nothing answers.
+        """
+        if self._cached is not None:
+            self._cached.bring(self.manifest.shards)
 
     def __len__(self) -> int:
         return self.manifest.videos
@@ -89,6 +111,7 @@ class Dataset:
 
     def verify(self) -> None:
         """Read everything and compare checksums. Raises StorageError naming the first damaged shard."""
+        self.bring()
         for shard in self.manifest.shards:
             if file_crc(self.path / shard.file) != shard.crc32c:
                 raise StorageError(self.path / shard.file, "is damaged: its CRC32C is not the manifest's")
@@ -99,6 +122,8 @@ class Dataset:
         if block is None:
             shard = int(np.searchsorted(self._first_blocks, number, side="right")) - 1
             first = int(self._first_blocks[shard])
+            if self._cached is not None:
+                self._cached.bring([self.manifest.shards[shard]])
             mapped = map_shard(self.path, self.manifest.shards[shard], self.schema)
             self._blocks[first : first + len(mapped)] = mapped
             for offset, one in enumerate(mapped):
@@ -110,11 +135,12 @@ class Dataset:
         return (self.block(number) for number in range(len(self._blocks)))
 
 
-def open_splits(path: Path, *, train: bool = True) -> dict[str, Dataset]:
+def open_splits(path: Place, *, train: bool = True) -> dict[str, Dataset]:
     """The splits in a folder that ``dmlray convert`` wrote: ``train`` and ``validation``, and ``test`` where it exists.
 
-    ``train`` False leaves ``train`` out, there or not. Raises MissingInputError when a needed split is not there,
-    StorageError when one is unfinished, damaged or has another schema than the first.
+    ``path`` may be an address (``s3://``): its shards come to this node's cache. ``train`` False leaves ``train`` out,
+    there or not. Raises MissingInputError when a needed split is not there, StorageError when one is unfinished,
+    damaged or has another schema than the first, UnavailableError when nothing answers at an address.
     """
     wanted, needed = (SPLITS, SPLITS[:2]) if train else (SPLITS[1:], SPLITS[1:2])
     found = {split: Dataset.open(path / split) for split in wanted if (path / split).is_dir()}

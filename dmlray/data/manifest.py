@@ -10,6 +10,7 @@ from dmlray.atomic import write_text
 from dmlray.config import Config
 from dmlray.data.schema import Schema
 from dmlray.errors import MissingInputError, StorageError
+from dmlray.remote import Address, Place, Remote
 
 MANIFEST = "manifest.json"
 Document = TypeVar("Document", bound=Config)
@@ -97,20 +98,27 @@ def parse_document(path: str | Path, data: bytes, kind: type[Document]) -> Docum
         raise StorageError(path, f"is damaged or of another version ({field}: {first['msg']})") from error
 
 
-def read_manifest(folder: Path) -> tuple[Manifest, str]:
+def read_manifest(folder: Place) -> tuple[Manifest, str]:
     """The manifest in ``folder`` and its fingerprint, the first half of its SHA-256 in hex.
 
-    Raises MissingInputError when there is none, StorageError when the conversion did not finish or it is damaged.
+    Raises MissingInputError when there is none, StorageError when the conversion did not finish or it is damaged,
+    UnavailableError when nothing answers at an address.
     """
-    path = folder / MANIFEST
+    data = Remote(folder).get(MANIFEST) if isinstance(folder, Address) else _local_manifest(folder)
+    if data is None:
+        raise MissingInputError(folder, f"converted dataset ({MANIFEST})")
+    manifest = parse_document(folder / MANIFEST, data, Manifest)
+    if manifest.videos != sum(shard.videos for shard in manifest.shards):
+        raise StorageError(folder / MANIFEST, "is damaged: its shards hold another number of videos than it says")
+    return manifest, hashlib.sha256(data).hexdigest()[:32]
+
+
+def _local_manifest(folder: Path) -> bytes | None:
     try:
-        manifest = read_document(path, Manifest)
+        return (folder / MANIFEST).read_bytes()
     except (FileNotFoundError, NotADirectoryError) as error:
         if any(folder.glob("shard-*")):
             raise StorageError(
                 folder, "was not converted to the end: run `dmlray convert` again to finish it"
             ) from error
-        raise MissingInputError(folder, f"converted dataset ({MANIFEST})") from error
-    if manifest.videos != sum(shard.videos for shard in manifest.shards):
-        raise StorageError(path, "is damaged: its shards hold another number of videos than it says")
-    return manifest, hashlib.sha256(path.read_bytes()).hexdigest()[:32]
+        return None

@@ -8,6 +8,7 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from dmlray.config import TrialConfig
+from dmlray.copies import bring
 from dmlray.data.predictions import load_predictions
 from dmlray.data.schema import Schema
 from dmlray.ensemble.candidates import VALIDATION_FILE
@@ -35,6 +36,7 @@ def load_trial_model(directory: Path) -> TrialModel:
     """
     config = _config(directory / "config.json")
     wanted = load_predictions(directory / VALIDATION_FILE).meta.get("checkpoint", "")
+    bring(directory, wanted)  # of a trial that was fetched without its checkpoints
     folder = directory / "checkpoints"
     for path in sorted(folder.glob("*.safetensors"), reverse=True):
         if checkpoint_digest(path) == wanted:

@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from dmlray.data.dataset import Dataset, open_splits
 from dmlray.data.schema import Schema
 from dmlray.data.stream_source import StreamSource
 from dmlray.errors import StorageError
+from dmlray.remote import Place
 from dmlray.sweep.settings import SweepConfig
 
 
@@ -30,7 +30,7 @@ class Inputs:
         return streamed | {name: dataset.fingerprint for name, dataset in self.splits.items()}
 
 
-def open_inputs(data: Path, stream: str | None) -> Inputs:
+def open_inputs(data: Place, stream: str | None) -> Inputs:
     """Raises as `data.dataset.open_splits` and `data.stream_source.StreamSource.open` do."""
     splits = open_splits(data, train=stream is None)
     return Inputs(splits, None if stream is None else StreamSource.open(stream, splits["validation"].schema))

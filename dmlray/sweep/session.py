@@ -14,10 +14,12 @@ from dmlray.atomic import write_text
 from dmlray.cluster import nodes_to_use
 from dmlray.errors import InterruptedSweepError, LeaseLostError, SweepExistsError, UnavailableError
 from dmlray.model.build import check_buildable
+from dmlray.remote import Place
 from dmlray.sweep.budgets import Budget
 from dmlray.sweep.configurations import check_configurations
 from dmlray.sweep.database import delete_study
 from dmlray.sweep.director import Change, Listener, StudyDirector
+from dmlray.sweep.fetching import TRIALS, check_new, fetch_ended, sweep_remote
 from dmlray.sweep.grid import grid_size
 from dmlray.sweep.inputs import Inputs, check_inputs, open_inputs
 from dmlray.sweep.names import SamplerName
@@ -34,6 +36,7 @@ from dmlray.sweep.settings import (
     given,
     save_settings,
 )
+from dmlray.sweep.shipping import shipping
 from dmlray.sweep.space import Space, load_space
 from dmlray.sweep.study import Study
 from dmlray.sweep.warm_start import Observation
@@ -47,7 +50,7 @@ DEFAULT_TRIALS = 20
 
 def new_config(
     name: str,
-    data: Path,
+    data: Place,
     space: Space,
     trials: int | None,
     seed: int,
@@ -56,6 +59,7 @@ def new_config(
     tracking_uri: str,
     stream: str | None = None,
     budget: Mapping[str, float | None] | None = None,
+    storage_path: str | None = None,
 ) -> SweepConfig:
     """Resolve what a new sweep was asked for; ``trials`` None takes the space's number. Opens the data to pin it.
 
@@ -69,7 +73,8 @@ def new_config(
     check_configurations(space.configurations, partial(check_buildable, schema=inputs.schema))
     config = SweepConfig(
         name=check_name(name),
-        data=data.absolute(),
+        data=data.absolute() if isinstance(data, Path) else data,
+        storage_path=storage_path,
         stream=stream,
         fingerprints=inputs.fingerprints,
         trials=trials or _default_trials(space, sampler),
@@ -102,9 +107,12 @@ def create_sweep(
 
     ``prior`` is what the sampler knows already.
 
-    Raises SweepExistsError when the name is taken; then, and on any error, nothing is left behind.
+    Raises SweepExistsError when the name is taken, UnavailableError for a storage path that cannot be used; then, and
+    on any error, nothing is left behind.
     """
     folder = SweepFolder(results, config.name)
+    if config.storage_path is not None:
+        check_new(sweep_remote(config.storage_path, config.name))
     try:
         folder.path.mkdir(parents=True)
     except FileExistsError:
@@ -146,8 +154,8 @@ def run_sweep(
     """Run a sweep to its budget in ``cluster``, which is entered once the sweep is known to be this process's.
 
     Raises BusyError while another process drives it, LeaseLostError when one has taken it over, StorageError when the
-    study cannot be written, InterruptedSweepError after SIGINT or SIGTERM, UnavailableError when Ray keeps losing
-    trials.
+    study cannot be written, UnavailableError where its last copy cannot be made on the storage path,
+    InterruptedSweepError after SIGINT or SIGTERM, UnavailableError when Ray keeps losing trials.
     """
     inputs = check_inputs(config)
     space = load_space(folder.space)
@@ -157,11 +165,16 @@ def run_sweep(
         for director in directors:
             director.abort(error)
 
-    with Study.driven(folder.study, on_lost, say) as study, cluster:
+    with (
+        shipping(folder, config, on_lost, say) as ship,
+        Study.driven(folder.study, on_lost, say) as study,
+        cluster,
+    ):
         save_settings(folder, config)  # a resume may have changed them
         again = study.retry_failed() if retry_failed else []
         director = StudyDirector(config, folder, space, study, partial(check_buildable, schema=inputs.schema))
         directors.append(director)
+        director.listen(ship)
         for listener in listeners:
             director.listen(listener)
             for trial in again:
@@ -171,6 +184,7 @@ def run_sweep(
         if director.exhausted and director.error is None:
             save_settings(folder, config.model_copy(update={"exhausted": True}))
     _raise_cause(director, folder)
+    fetch_ended(folder, config, study.trials())
 
 
 def _run_in_slots(director: StudyDirector, folder: SweepFolder, config: SweepConfig, inputs: Inputs) -> None:
@@ -180,7 +194,7 @@ def _run_in_slots(director: StudyDirector, folder: SweepFolder, config: SweepCon
     resources, scratch = config.resources, folder.path.absolute() / ".ray"
     cpus, gpus, workers = resources.cpus_per_trial, resources.gpus_per_trial, resources.workers_per_trial
     fitting = slots_that_fit(nodes_to_use(gpus), cpus, gpus, workers)
-    slot = SlotSettings(cpus, gpus, _runner(inputs), scratch, workers)
+    slot = SlotSettings(cpus, gpus, _copied(_runner(inputs), config), scratch, workers)
     run_trials(director, slot, min(fitting, resources.concurrency or fitting))
     if director.error is None:  # else it may be another driver's by now
         shutil.rmtree(scratch, ignore_errors=True)
@@ -202,6 +216,15 @@ def _runner(inputs: Inputs) -> "Runner":
     from dmlray.data.stream import RayStream
 
     return partial(run_trial, stream=RayStream(inputs.stream))
+
+
+def _copied(runner: "Runner", config: SweepConfig) -> "Runner":
+    """``runner``, with its trials' folders copied to the storage path, if there is one."""
+    if config.storage_path is None:
+        return runner
+    from dmlray.train.shipped import Shipped
+
+    return Shipped(runner, sweep_remote(config.storage_path, config.name).below(TRIALS))
 
 
 @contextmanager

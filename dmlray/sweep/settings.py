@@ -6,11 +6,21 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import yaml
-from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, StringConstraints, ValidationError
+from pydantic import (
+    Field,
+    NonNegativeFloat,
+    PlainSerializer,
+    PlainValidator,
+    PositiveFloat,
+    PositiveInt,
+    StringConstraints,
+    ValidationError,
+)
 
 from dmlray.atomic import write_text
 from dmlray.config import Config
 from dmlray.errors import ConfigError, MissingInputError, StorageError
+from dmlray.remote import Place, as_place
 from dmlray.sweep.budgets import Budget, asked, ending
 from dmlray.sweep.names import SamplerName
 from dmlray.sweep.records import TrialRecord
@@ -46,12 +56,15 @@ class WarmStart(Config):
 class SweepConfig(Config):
     """A resolved sweep. ``data`` is absolute; ``fingerprints`` pins the content of each split against later changes.
 
+    ``storage_path`` is where trials and the study are copied to: absolute, or an address, never with keys in it.
+
     ``stream`` is where the TFRecords are that trials train on instead of a converted train split: absolute, or a URI.
     """
 
     version: Literal[1] = 1
     name: Annotated[str, StringConstraints(pattern=f"^{_NAME}$")]
-    data: Path
+    data: Annotated[Place, PlainValidator(as_place), PlainSerializer(str)]
+    storage_path: str | None = None
     stream: str | None = None
     fingerprints: dict[str, str]
     trials: PositiveInt
@@ -104,7 +117,11 @@ def load_settings(folder: SweepFolder) -> SweepConfig:
         raise MissingInputError(folder.path, "sweep (no sweep.yaml)")
     try:
         return SweepConfig.model_validate(yaml.safe_load(folder.settings.read_text(encoding="utf-8")))
-    except (yaml.YAMLError, ValidationError, UnicodeDecodeError) as error:
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"]) or "the whole"
+        raise StorageError(folder.settings, f"is damaged or of another version ({field}: {first['msg']})") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise StorageError(folder.settings, f"is damaged: {str(error).splitlines()[0]}") from error
 
 

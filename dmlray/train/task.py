@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dmlray.config import TrialConfig
+from dmlray.remote import Place
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class TrialTask:
     sweep: str
     number: int
     config: TrialConfig
-    data: Path  # folder of train/, validation/ and perhaps test/
+    data: Place  # folder of train/, validation/ and perhaps test/
     directory: Path  # results/<sweep>/trials/<number>
     seed: int
     checkpoint: str | None = None
