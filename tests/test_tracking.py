@@ -12,7 +12,15 @@ from pathlib import Path
 import pytest
 
 from dmlray.errors import MissingInputError, UnavailableError, UsageError
-from dmlray.tracking import BackgroundTracker, RunRecord, Tracker, default_uri, ui_command
+from dmlray.tracking import (
+    BackgroundTracker,
+    DatasetRecord,
+    ModelRecord,
+    RunRecord,
+    Tracker,
+    default_uri,
+    ui_command,
+)
 from dmlray.tracking import background as background_module
 from dmlray.tracking.tracker import RefusedRunError
 
@@ -36,6 +44,23 @@ DONE = replace(
     metrics=[*TRIAL.metrics, (2, {"loss": 1.5, "val_gap": 0.9}), (3, {"val_gap": float("nan")})],
     end_time_ms=1_700_000_060_000,
 )
+
+READ = replace(
+    DONE,
+    datasets=[
+        DatasetRecord(
+            split,
+            f"toy {split}",
+            "ab" * 20,
+            f"/data/toy/{split}",
+            {"visual": {"type": "array", "items": {"type": "double"}}},
+            {"num_rows": 9},
+        )
+        for split in ("train", "validation")
+    ],
+    model=ModelRecord("first-0", {"epoch": "2"}, {"dmlray.sha256": "aa"}, 2, {"validation": (2, {"val_gap": 0.6})}),
+)
+ENSEMBLE = RunRecord("first/ensemble/top5/aa", "ensemble", "finished", "first", members=["first/0", "first/9"])
 
 
 @pytest.fixture(scope="module")
@@ -137,6 +162,93 @@ def test_an_interrupted_sync_is_finished_by_the_next(uri, experiment, call, arri
     assert run.info.status == "FINISHED"
     assert run.data.params.keys() == DONE.params.keys()
     assert steps(history, "val_gap") == [1, 2, 3]
+
+
+def lineage(uri, experiment):
+    """What runs read and end with: {key: ({context: data set}, {model: its metrics}, members' models)}; none twice."""
+    from mlflow.tracking import MlflowClient
+
+    client, found = MlflowClient(tracking_uri=uri), {}
+    number = client.get_experiment_by_name(experiment).experiment_id
+    models = {model.model_id: model for model in client.search_logged_models([number])}
+    for some in client.search_runs([number]):
+        run = client.get_run(some.info.run_id)  # a search does not tell of models that were read
+        sets = [(each.tags[0].value, each.dataset) for each in run.inputs.dataset_inputs]
+        outputs = [models.pop(output.model_id) for output in run.outputs.model_outputs]
+        assert len({context for context, _ in sets}) == len(sets)
+        members = [model.model_id for model in run.inputs.model_inputs]
+        found[run.data.tags["dmlray.key"]] = dict(sets), outputs, members
+    assert not models, "a model that no run has"
+    return found
+
+
+def test_runs_tell_what_they_read_and_end_with(uri, experiment):
+    tracker = Tracker(uri, experiment)
+    tracker.sync([SWEEP, READ, ENSEMBLE])
+    tracker.sync([SWEEP, READ, ENSEMBLE])
+    Tracker(uri, experiment).sync([SWEEP, READ, ENSEMBLE])  # another process
+    found = lineage(uri, experiment)
+    sets, (model,), _ = found["first/0"]
+    assert sets.keys() == {"train", "validation"}
+    assert sets["train"].digest == "ab" * 18
+    assert sets["train"].source == '{"uri": "/data/toy/train"}'
+    assert sets["train"].profile == '{"num_rows": 9}'
+    assert (model.name, model.params, model.tags["dmlray.sha256"]) == ("first-0", {"epoch": "2"}, "aa")
+    (metric,) = model.metrics
+    assert (metric.key, metric.value, metric.step, metric.dataset_name) == ("val_gap", 0.6, 2, "toy validation")
+    assert str(model.status) == "READY"
+    assert found["first/ensemble/top5/aa"] == ({}, [], [model.model_id])
+    history = contents(uri, experiment)["first/0"][1]
+    assert steps(history, "val_gap") == [1, 2, 3]  # what is said of the model too is not said twice
+
+
+@pytest.mark.parametrize("call", ["log_inputs", "create_logged_model", "finalize_logged_model", "log_outputs"])
+@pytest.mark.parametrize("arrives", [True, False])
+def test_an_interrupted_account_is_finished_by_the_next(uri, experiment, call, arrives, monkeypatch):
+    from mlflow.tracking import MlflowClient
+
+    real = getattr(MlflowClient, call)
+
+    def fails(*args, **kwargs):
+        if arrives:
+            real(*args, **kwargs)
+        raise OSError("connection lost")
+
+    tracker = Tracker(uri, experiment)
+    with monkeypatch.context() as patch:
+        patch.setattr(MlflowClient, call, fails)
+        with pytest.raises(UnavailableError, match=r"did not take run .*: connection lost"):
+            tracker.sync([SWEEP, READ])
+    assert contents(uri, experiment)["first/0"][0].info.status == "FINISHED"  # it is told first
+    tracker.sync([SWEEP, READ])
+    sets, models, _ = lineage(uri, experiment)["first/0"]
+    assert (len(sets), len(models), len(models[0].metrics)) == (2, 1, 1)
+
+
+def test_what_a_run_lacks_is_found_and_repaired(uri, experiment):
+    tracker = Tracker(uri, experiment)
+    tracker.sync([SWEEP, DONE])
+    assert tracker.audit([SWEEP, READ], "first/") == {
+        "first/0": [
+            f"lacks the data set toy train ({'ab' * 18})",
+            f"lacks the data set toy validation ({'ab' * 18})",
+            "lacks the model first-0",
+        ]
+    }
+    tracker.sync([SWEEP, READ])
+    assert tracker.audit([SWEEP, READ], "first/") == {}
+    tracker.rebuild([SWEEP, READ], ["first/0"])
+    assert tracker.audit([SWEEP, READ], "first/") == {}
+    assert len(lineage(uri, experiment)["first/0"][1]) == 1  # the removed run's model went with it
+
+
+def test_a_folder_is_sent_under_its_name(uri, experiment, tmp_path):
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / "pictures/01-gap.png").write_bytes(b"a picture")
+    Tracker(uri, experiment).sync([replace(SWEEP, artifacts=[tmp_path / "pictures"])])
+    run = contents(uri, experiment)["first"][0]
+    artifacts = Path(uri.removeprefix("sqlite:///")).parent / "mlartifacts" / experiment / run.info.run_id
+    assert (artifacts / "artifacts/pictures/01-gap.png").read_bytes() == b"a picture"
 
 
 def test_a_value_that_arrives_late_is_the_same_row(uri, experiment):

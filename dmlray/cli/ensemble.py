@@ -99,7 +99,7 @@ def ensemble(
     has_outside = any(member.trial < 0 for member in found.report.members)
     if not has_outside:
         export_package(folder, own_name, names)
-    Tracker(config.tracking_uri, "dmlray").sync([ensemble_run(config.name, own_name, found.report, directory)])
+    Tracker(config.tracking_uri, "dmlray").sync([ensemble_run(config, own_name, found.report, directory)])
     if as_json:
         answer({"version": 1, "sweep": name, "ensemble": own_name, **found.report.model_dump(mode="json")})
     else:

@@ -88,6 +88,7 @@ def _check_runs(config: "SweepConfig", trials: "list[TrialRecord]") -> "list[Fin
 
 
 def _runs(config: "SweepConfig", trials: "list[TrialRecord]") -> "list[RunRecord]":
+    from dmlray.sweep.lineage import dataset_records
     from dmlray.sweep.runs import sweep_run, trial_run
     from dmlray.sweep.settings import wanted
     from dmlray.sweep.summary import summarize
@@ -95,7 +96,8 @@ def _runs(config: "SweepConfig", trials: "list[TrialRecord]") -> "list[RunRecord
     if not trials:
         return []
     parent = sweep_run(config, trials, summarize(trials, wanted(config, trials)).is_over)
-    return [parent, *(trial_run(config, trial) for trial in trials)]
+    datasets = dataset_records(config)
+    return [parent, *(trial_run(config, trial, datasets) for trial in trials)]
 
 
 def _repair(

@@ -72,7 +72,7 @@ def publish_ensemble(
     report, package = load_report(directory), load_package(directory / PACKAGE)
     example = example_of(Dataset.open(config.data / "validation"))
     ServedEnsemble(package).predict(example)  # what cannot predict is not published
-    run = ensemble_run(config.name, name, report, directory)
+    run = ensemble_run(config, name, report, directory)
     artifacts = [*run.artifacts, package.path / CARD, *_pictures(report, directory)]
     tracker = Tracker(tracking_uri or config.tracking_uri, "dmlray")
     tracker.sync([replace(run, artifacts=artifacts)])

@@ -4,12 +4,17 @@ import hashlib
 from pathlib import Path
 
 from dmlray.ensemble.report import CURVE_FILE, MEMBERS_FILE, EnsembleReport
-from dmlray.sweep.runs import sweep_key
+from dmlray.sweep.lineage import dataset_records
+from dmlray.sweep.runs import sweep_key, trial_key
+from dmlray.sweep.settings import SweepConfig
 from dmlray.tracking import RunRecord
 
 
-def ensemble_run(sweep: str, name: str, report: EnsembleReport, directory: Path) -> RunRecord:
-    """Members and settings as parameters, GAP after each kept pick as a curve, every figure as a metric."""
+def ensemble_run(config: SweepConfig, name: str, report: EnsembleReport, directory: Path) -> RunRecord:
+    """Members and settings as parameters, GAP after each kept pick as a curve, every figure as a metric; the data that
+    they were measured on and the models of the members as what the run reads.
+    """
+    sweep = config.name
     digest = hashlib.sha256(report.model_dump_json().encode()).hexdigest()[:12]
     figures = {
         f"{way}_{part}_gap": value
@@ -34,4 +39,6 @@ def ensemble_run(sweep: str, name: str, report: EnsembleReport, directory: Path)
         },
         metrics=[*curve, (len(kept), figures)],
         artifacts=[directory / MEMBERS_FILE, directory / CURVE_FILE],
+        datasets=[dataset for dataset in dataset_records(config) if dataset.context != "train"],
+        members=[trial_key(sweep, member.trial) for member in report.members if member.trial >= 0],
     )

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from dmlray.errors import LeaseLostError
+from dmlray.sweep.lineage import dataset_records
 from dmlray.sweep.records import TrialRecord
 from dmlray.sweep.runs import EnsembleSoFar, sweep_run, trial_run
 from dmlray.sweep.settings import SweepConfig, wanted
@@ -27,6 +28,7 @@ class SweepMirror:
         """``ensemble`` is asked whenever the sweep's own run is sent."""
         self._config, self._warn, self._ensemble = config, warn, ensemble
         self._trials = {trial.number: trial for trial in trials}
+        self._datasets = dataset_records(config)
 
     def __enter__(self) -> "SweepMirror":
         self._began = time.monotonic()
@@ -58,7 +60,7 @@ class SweepMirror:
         every = list(self._trials.values())
         if not every:
             return  # a sweep that never begins leaves no run
-        runs = [trial_run(self._config, trial) for trial in changed]
+        runs = [trial_run(self._config, trial, self._datasets) for trial in changed]
         if with_parent:
             is_over = summarize(every, wanted(self._config, every)).is_over
             runs.append(sweep_run(self._config, every, is_over, self._ensemble()))

@@ -7,11 +7,13 @@ from datetime import datetime
 from typing import Literal
 
 from dmlray.sweep.budgets import gpu_seconds
+from dmlray.sweep.lineage import model_record
 from dmlray.sweep.records import TrialRecord, TrialState
 from dmlray.sweep.settings import SweepConfig
 from dmlray.sweep.summary import duration_s
-from dmlray.tracking import RunRecord
+from dmlray.tracking import DatasetRecord, RunRecord
 
+_BESIDE_TRAINING = ("evaluation_s", "checkpoint_s", "startup_s")
 _STATUS: dict[TrialState, Literal["running", "finished", "failed"]] = {
     TrialState.waiting: "running",
     TrialState.running: "running",
@@ -24,6 +26,11 @@ _STATUS: dict[TrialState, Literal["running", "finished", "failed"]] = {
 def sweep_key(sweep: str) -> str:
     """The tag by which a sweep's parent run is found again."""
     return f"{sweep}"
+
+
+def trial_key(sweep: str, number: int) -> str:
+    """The tag by which a trial's run is found again."""
+    return f"{sweep}/{number}"
 
 
 @dataclass(frozen=True)
@@ -67,15 +74,21 @@ def sweep_run(
     )
 
 
-def trial_run(config: SweepConfig, trial: TrialRecord) -> RunRecord:
-    """A trial's run: its parameters, its curve by epoch, its final metrics and costs at the last epoch."""
+def trial_run(config: SweepConfig, trial: TrialRecord, datasets: Sequence[DatasetRecord] = ()) -> RunRecord:
+    """A trial's run: its parameters, its curve by epoch, its final metrics and costs at the last epoch; the
+    ``datasets`` that it reads, and once it is complete its model.
+    """
     curve = list(trial.curve)
     if trial.state.is_finished and curve:
         last, known = curve[-1]
-        final = {f"best_{name}" if name in known else name: v for name, v in trial.metrics.items()}
-        curve.append((last, final | _spent_hours(trial) | _waited(trial)))
+        final = {
+            f"best_{name}" if name in known else name: value
+            for name, value in trial.metrics.items()
+            if name not in known or not name.endswith(("_s", "_share"))  # the best epoch's seconds say nothing
+        }
+        curve.append((last, final | _spent_hours(trial) | _spent_seconds(trial)))
     return RunRecord(
-        key=f"{config.name}/{trial.number}",
+        key=trial_key(config.name, trial.number),
         name=f"#{trial.number} {label(trial)}",
         parent_key=sweep_key(config.name),
         status=_STATUS[trial.state],
@@ -91,6 +104,8 @@ def trial_run(config: SweepConfig, trial: TrialRecord) -> RunRecord:
         metrics=curve,
         start_time_ms=_milliseconds(trial.started) if trial.started else None,
         end_time_ms=_milliseconds(trial.finished) if trial.finished else None,
+        datasets=datasets,
+        model=model_record(config, trial, label(trial)),
     )
 
 
@@ -98,27 +113,30 @@ def _spent_hours(trial: TrialRecord) -> dict[str, float]:
     return {"train_hours": (duration_s(trial) or 0.0) / 3600, "gpu_hours": gpu_seconds([trial]) / 3600}
 
 
-def _waited(trial: TrialRecord) -> dict[str, float]:
-    """The share of all training time in which there was no batch."""
+def _spent_seconds(trial: TrialRecord) -> dict[str, float]:
+    """The share of all training time in which there was no batch, and seconds that were spent on something else."""
     total = duration_s(trial)
     waited = sum(metrics.get("wait_share", 0.0) * metrics.get("epoch_s", 0.0) for _, metrics in trial.curve)
-    return {"total_wait_share": waited / total} if total else {}
+    beside = Counter[str]()
+    for _, metrics in trial.curve:
+        beside.update({f"total_{name}": metrics[name] for name in _BESIDE_TRAINING if name in metrics})
+    return {**({"total_wait_share": waited / total} if total else {}), **beside}
 
 
 def describe(config: dict[str, object]) -> str:
-    """A trial in a few words for people: ``bigru2x512 attention concat mixture4``."""
+    """A trial in a few words for people: ``bigru2x512 attention concat mixture4``; of any version's configuration."""
     encoder, pooling, fusion = (_part(config, name) for name in ("encoder", "pooling", "fusion"))
     words = []
-    if encoder.get("kind") != "none":
+    if encoder.get("kind", "none") != "none":
         direction = "bi" if encoder.get("bidirectional") else ""
-        words.append(f"{direction}{encoder['kind']}{encoder['layers']}x{encoder['hidden']}")
-    words.append(str(pooling.get("kind")))
-    words.append(f"{fusion['kind']}{fusion.get('dim', '')}")
+        words.append(f"{direction}{encoder['kind']}{encoder.get('layers', '')}x{encoder.get('hidden', '')}")
+    words.append(str(pooling.get("kind", "mean")))
+    words.append(f"{fusion.get('kind', 'concat')}{fusion.get('dim', '')}")
     hidden, head = _part(config, "hidden"), _part(config, "head")
     if hidden.get("kind") == "residual":
-        words.append(f"residual{hidden['layers']}x{hidden['dim']}")
+        words.append(f"residual{hidden.get('layers', '')}x{hidden.get('dim', '')}")
     if head.get("kind", "logistic") != "logistic":
-        words.append(f"{head['kind']}{head['experts']}")
+        words.append(f"{head['kind']}{head.get('experts', '')}")
     return " ".join(words)
 
 

@@ -1,8 +1,16 @@
 """MLflow as a projection of what dmlray knows: written by one process, again and again, without duplicates."""
 
 from dmlray.tracking.background import BackgroundTracker
-from dmlray.tracking.record import RunRecord
+from dmlray.tracking.record import DatasetRecord, ModelRecord, RunRecord
 from dmlray.tracking.store import default_uri, ui_command
 from dmlray.tracking.tracker import Tracker
 
-__all__ = ["BackgroundTracker", "RunRecord", "Tracker", "default_uri", "ui_command"]
+__all__ = [
+    "BackgroundTracker",
+    "DatasetRecord",
+    "ModelRecord",
+    "RunRecord",
+    "Tracker",
+    "default_uri",
+    "ui_command",
+]

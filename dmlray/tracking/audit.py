@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from dmlray.tracking.known import PARAM_LENGTH, TAG_LENGTH
+from dmlray.tracking.known import PARAM_LENGTH, TAG_LENGTH, digest_of
 from dmlray.tracking.record import RunRecord
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ def differences(client: "MlflowClient", runs: Sequence["Run"], record: RunRecord
     yield from _texts("tag", record.tags, run.data.tags, TAG_LENGTH)
     yield from _texts("parameter", record.params, run.data.params, PARAM_LENGTH)
     yield from _metrics(client, run, record)
+    yield from _lineage(run, record)
 
 
 def _texts(kind: str, wanted: object, found: object, length: int) -> Iterator[str]:
@@ -35,6 +36,15 @@ def _texts(kind: str, wanted: object, found: object, length: int) -> Iterator[st
     for name, value in wanted.items():
         if (expected := str(value)[:length]) != found.get(name):
             yield f"has {kind} {name} {found.get(name)!r}, not {expected!r}"
+
+
+def _lineage(run: "Run", record: RunRecord) -> Iterator[str]:
+    found = {(each.dataset.name, each.dataset.digest) for each in (run.inputs.dataset_inputs if run.inputs else ())}
+    for dataset in record.datasets:
+        if (dataset.name, digest_of(dataset)) not in found:
+            yield f"lacks the data set {dataset.name} ({digest_of(dataset)})"
+    if record.model is not None and not (run.outputs and run.outputs.model_outputs):
+        yield f"lacks the model {record.model.name}"
 
 
 def _metrics(client: "MlflowClient", run: "Run", record: RunRecord) -> Iterator[str]:

@@ -4,9 +4,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from dmlray.tracking.record import RunRecord
+from dmlray.tracking.record import DatasetRecord, RunRecord
 
-PARAM_LENGTH, TAG_LENGTH = 6000, 8000  # MLflow's limits, in characters
+PARAM_LENGTH, TAG_LENGTH, _DIGEST_LENGTH = 6000, 8000, 36  # MLflow's limits, in characters
 
 
 class Value(NamedTuple):
@@ -20,7 +20,9 @@ class Value(NamedTuple):
 
 @dataclass
 class KnownRun:
-    """``metrics``: the (name, step) pairs that have a value; ``artifacts``: time and size of files that were sent."""
+    """``metrics``: the (name, step) pairs that have a value; ``artifacts``: time and size of files that were sent;
+    ``datasets`` by name and digest; ``models``: ids of what the run ended with.
+    """
 
     run_id: str
     start_time_ms: int
@@ -30,6 +32,8 @@ class KnownRun:
     params: set[str]
     metrics: set[tuple[str, int]]
     artifacts: dict[Path, tuple[int, int]] = field(default_factory=dict)
+    datasets: set[tuple[str, str]] = field(default_factory=set)
+    models: list[str] = field(default_factory=list)
 
     def new_tags(self, wanted: dict[str, str]) -> dict[str, str]:
         """Tags that are missing or differ, cut to MLflow's limit."""
@@ -56,6 +60,15 @@ class KnownRun:
     def new_artifacts(self, record: RunRecord) -> list[Path]:
         """Files that were not sent from here, or have changed since. Raises FileNotFoundError for one that is gone."""
         return [path for path in record.artifacts if self.artifacts.get(path) != stamp(path)]
+
+    def new_datasets(self, record: RunRecord) -> list[DatasetRecord]:
+        """Data sets that the run is not known to have read."""
+        return [dataset for dataset in record.datasets if (dataset.name, digest_of(dataset)) not in self.datasets]
+
+
+def digest_of(dataset: DatasetRecord) -> str:
+    """Its digest, cut to MLflow's limit."""
+    return dataset.digest[:_DIGEST_LENGTH]
 
 
 def stamp(path: Path) -> tuple[int, int]:

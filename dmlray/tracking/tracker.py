@@ -93,6 +93,8 @@ class Tracker:
             removed = {run.info.run_id: key for key in keys for run in runs.get(key, [])}
             for run_id, key in removed.items():
                 self._known.pop(key, None)
+                for model in client.search_logged_models([self._experiment_id], f"source_run_id = '{run_id}'"):
+                    client.delete_logged_model(model.model_id)
                 client.delete_run(run_id)
         self.sync(records)
         with self._errors_told("could not be cleaned"):
@@ -139,9 +141,22 @@ class Tracker:
         self._send_values(client, run, record, tags)
         for path in run.new_artifacts(record):
             sent = stamp(path)
-            client.log_artifact(run.run_id, str(path))
+            if path.is_dir():
+                client.log_artifacts(run.run_id, str(path), path.name)
+            else:
+                client.log_artifact(run.run_id, str(path))
             run.artifacts[path] = sent
         self._send_status(client, run, record)
+        self._send_lineage(client, run, record)  # last: a server of an older MLflow refuses it
+
+    def _send_lineage(self, client: "MlflowClient", run: KnownRun, record: RunRecord) -> None:
+        from dmlray.tracking.lineage import send_datasets, send_members, send_model
+
+        send_datasets(client, run, record)
+        send_model(client, self._experiment_id, run, record)
+        if record.members:
+            found = (self._find(client, key) for key in record.members)
+            send_members(client, run, [member for member in found if member is not None])
 
     def _wanted_tags(self, client: "MlflowClient", record: RunRecord) -> dict[str, str]:
         parent = self._find(client, record.parent_key) if record.parent_key is not None else None
@@ -220,6 +235,10 @@ def _read(client: "MlflowClient", run: "Run") -> KnownRun:
         tags=dict(run.data.tags),
         params=set(run.data.params),
         metrics=steps,
+        datasets={
+            (each.dataset.name, each.dataset.digest) for each in (run.inputs.dataset_inputs if run.inputs else ())
+        },
+        models=[model.model_id for model in (run.outputs.model_outputs if run.outputs else ())],
     )
 
 

@@ -21,7 +21,7 @@ BEGUN = {
     "fusion": {"kind": "concat"},
     "head": {"kind": "logistic"},
 }
-EPOCH = {"val_gap": 0.5, "epoch_s": 1800.0, "wait_share": 0.25, "gpu_s": 900.0}
+EPOCH = {"val_gap": 0.5, "epoch_s": 1800.0, "wait_share": 0.25, "gpu_s": 900.0, "evaluation_s": 60.0}
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 DONE = TrialRecord(
     0,
@@ -30,7 +30,7 @@ DONE = TrialRecord(
     BEGUN,
     curve=((1, EPOCH), (2, EPOCH | {"wait_share": 0.75})),
     value=0.5,
-    metrics={"val_gap": 0.5, "test_gap": 0.4},
+    metrics={"val_gap": 0.5, "test_gap": 0.4, "evaluation_s": 60.0},
     attempts=2,
     retries={"preempted": 1},
     started=NOON,
@@ -74,7 +74,14 @@ def test_a_trial_tells_its_curve_its_costs_and_how_it_ended() -> None:
     run = trial_run(CONFIG, DONE)
     assert run.metrics[-1] == (
         2,
-        {"best_val_gap": 0.5, "test_gap": 0.4, "train_hours": 1.0, "gpu_hours": 0.5, "total_wait_share": 0.5},
+        {
+            "best_val_gap": 0.5,
+            "test_gap": 0.4,
+            "train_hours": 1.0,
+            "gpu_hours": 0.5,
+            "total_wait_share": 0.5,
+            "total_evaluation_s": 120.0,
+        },
     )
     assert (run.tags["dmlray.attempts"], run.tags["dmlray.retries.preempted"]) == ("2", "1")
     failed = trial_run(CONFIG, FAILED)

@@ -119,6 +119,23 @@ def test_an_ensemble_shows_its_picture(page: str, browser: Browser) -> None:
     browser.screenshot(PICTURES / "5-growth.png")
 
 
+def test_a_trial_tells_what_it_read_and_its_model(page: str, browser: Browser, store: tuple[str, dict, list]) -> None:
+    best = ranking([trial for trial in store[2] if trial.state.name == "complete"])[0]
+    (run,) = (run for name, run in store[1].items() if name.startswith(f"#{best.number} "))
+    browser.open(f"{page}{RUNS}/{run}")
+    browser.wait("//*[contains(normalize-space(text()), 'data validation')]")
+    browser.wait(f"//*[contains(normalize-space(text()), 'first-{best.number}')]")
+    browser.screenshot(PICTURES / "7-trial.png")
+
+
+def test_models_are_compared_by_data_set(page: str, browser: Browser, store: tuple[str, dict, list]) -> None:
+    complete = [trial for trial in store[2] if trial.state.name == "complete"]
+    browser.open(f"{page}/experiments/1/models")
+    for trial in complete:
+        browser.wait(link(f"first-{trial.number}"))
+    browser.screenshot(PICTURES / "8-models.png")
+
+
 def test_the_registered_model_is_there(page: str, browser: Browser) -> None:
     browser.open(f"{page}/models/videos")
     browser.wait(link("Version 1"))
