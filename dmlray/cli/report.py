@@ -36,7 +36,8 @@ def report(
 
     Example: dmlray report first
 
-    A running sweep gives the page of this moment. A finished one also gets the page into its MLflow run.
+    A running sweep gives the page of this moment, a damaged one a page of what is left (and exit code 74). The page, or
+    with --format png the folder of pictures, also goes into the MLflow run of a sweep that stands still.
     """
     from datetime import datetime
 
@@ -48,13 +49,16 @@ def report(
     folder = SweepFolder(results, name)
     content = read_content(folder, vocabulary)
     if kind == "png":
-        print(_write_pictures(out or folder.path / "pictures", build_pictures(content)))
-        return
-    path = out or folder.path / f"report.{kind}"
-    write_text(path, build_report(content, datetime.now().astimezone(), kind))
-    if content.state != "running":  # MLflow has one writer: the driver, while there is one
+        path = _write_pictures(out or folder.path / "pictures", build_pictures(content))
+    else:
+        path = out or folder.path / f"report.{kind}"
+        write_text(path, build_report(content, datetime.now().astimezone(), kind))
+    stands_still = content.state in ("finished", "interrupted")  # else the driver is the one who writes to MLflow
+    if stands_still and not (kind == "png" and out):  # somebody's folder may hold anything
         _log(content, path)
     print(path)
+    if content.damage:
+        raise content.damage[0]
 
 
 def _write_pictures(folder: Path, pictures: Mapping[str, bytes]) -> Path:

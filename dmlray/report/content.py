@@ -11,10 +11,10 @@ from pydantic import ValidationError
 from dmlray.data.dataset import SPLITS
 from dmlray.data.manifest import read_manifest
 from dmlray.ensemble.report import MEMBERS_FILE, EnsembleReport
-from dmlray.errors import DmlrayError, StorageError
+from dmlray.errors import DmlrayError, MissingInputError, StorageError
 from dmlray.report.parameters import Parameter, searched_parameters
 from dmlray.sweep.records import TrialRecord, TrialState
-from dmlray.sweep.settings import SweepConfig, SweepFolder, load_settings, wanted
+from dmlray.sweep.settings import SweepConfig, SweepFolder, check_name, load_settings, wanted
 from dmlray.sweep.space import Space, load_space
 from dmlray.sweep.stopping import StoppingConfig
 from dmlray.sweep.study import Study
@@ -23,12 +23,16 @@ from dmlray.sweep.summary import Summary, summarize
 if TYPE_CHECKING:
     from dmlray.report.measures import Measures
 
-State = Literal["finished", "running", "interrupted"]
+State = Literal["finished", "running", "interrupted", "damaged"]
 
 
 @dataclass(frozen=True)
 class Content:
-    """A sweep as it stood at one moment. ``problems`` are what could not be read, for the reader to know."""
+    """A sweep as it stood at one moment.
+
+    ``problems`` are what could not be read, for the reader to know. Where settings or study could not, the sweep is
+    damaged: ``damage`` says why, ``config`` stands in for the settings, and there are no trials without a study.
+    """
 
     config: SweepConfig
     state: State
@@ -41,6 +45,9 @@ class Content:
     ensembles: Mapping[str, EnsembleReport]
     measures: Mapping[str, "Measures"]  # by ensemble, where its predictions could be read
     problems: Sequence[str] = ()
+    damage: Sequence[DmlrayError] = ()
+    settings_text: str | None = None  # where they could not be understood
+    has_study: bool = True
 
     @property
     def summary(self) -> Summary:
@@ -59,32 +66,65 @@ class Content:
 
 
 def read_content(folder: SweepFolder, vocabulary: Path | None = None) -> Content:
-    """Read a sweep, running or not; ``vocabulary`` names the classes, see `report.measures`.
+    """Read a sweep, running or not, damaged or not; ``vocabulary`` names the classes, see `report.measures`.
 
-    Raises MissingInputError where there is none, StorageError where its settings or its study cannot be read, and for a
-    vocabulary that cannot be read; what else is missing or damaged (data, space, an ensemble) becomes one of
-    ``problems``.
+    Raises MissingInputError where there is none, StorageError for a vocabulary that cannot be read.
     """
-    config, problems = load_settings(folder), list[str]()
-    with closing(Study.open(folder.study, read_only=True)) as study:
-        trials, importances = study.trials(), study.importances()
-        over = summarize(trials, wanted(config, trials)).is_over
-        state: State = "finished" if over else "running" if study.is_driven() else "interrupted"
+    problems, damage = list[str](), list[DmlrayError]()
+    settings = _settings(folder, damage)
+    found = _study(folder, damage)
+    trials, importances, is_driven = found or ([], {}, False)
+    config = settings or _stand_in(folder, len(trials))
+    over = summarize(trials, wanted(config, trials)).is_over
+    state: State = "finished" if over else "running" if is_driven else "interrupted"
     space = _space(folder.space, problems)
     ensembles = _ensembles(folder.path / "ensemble", problems)
     return Content(
         config=config,
-        state=state,
+        state="damaged" if damage else state,
         trials=trials,
         importances=importances,
         parameters=searched_parameters(space.root if space else None, trials),
         stopping=space.stopping if space else None,
-        space_text=folder.space.read_text(encoding="utf-8", errors="replace") if folder.space.is_file() else "",
-        videos=_videos(config, problems),
+        space_text=_text(folder.space),
+        videos=_videos(config, problems) if settings else {},
         ensembles=ensembles,
         measures=_measures(folder, ensembles, vocabulary, problems),
         problems=problems,
+        damage=damage,
+        settings_text=None if settings else _text(folder.settings),
+        has_study=found is not None,
     )
+
+
+def _settings(folder: SweepFolder, damage: list[DmlrayError]) -> SweepConfig | None:
+    try:
+        return load_settings(folder)
+    except StorageError as error:
+        damage.append(error)
+        return None
+
+
+def _stand_in(folder: SweepFolder, trials: int) -> SweepConfig:
+    """Settings for a sweep whose own cannot be read."""
+    name = check_name(folder.path.name, "NAME")
+    return SweepConfig(name=name, data=Path("unknown"), fingerprints={}, trials=max(1, trials), tracking_uri="")
+
+
+def _study(
+    folder: SweepFolder, damage: list[DmlrayError]
+) -> tuple[Sequence[TrialRecord], Mapping[str, float], bool] | None:
+    """Trials, importances, and whether a process drives the sweep; None where the study cannot be read."""
+    try:
+        with closing(Study.open(folder.study, read_only=True)) as study:
+            return study.trials(), study.importances(), study.is_driven()
+    except (StorageError, MissingInputError) as error:
+        damage.append(error)
+        return None
+
+
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
 
 
 def _space(path: Path, problems: list[str]) -> Space | None:

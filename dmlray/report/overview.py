@@ -14,8 +14,10 @@ SHOWN = 15  # rows of the leaderboard; the rest stands folded
 def state_section(content: Content) -> Section:
     """In a few sentences: how far the sweep has come, and what the reader has to know before trusting the rest."""
     summary = content.summary
-    blocks: list[Block] = [Text(_state_sentence(content))]
-    if not content.trials:
+    blocks: list[Block] = [Text(_state_sentence(content)), *(Text(f"{error}.", "warning") for error in content.damage)]
+    if not content.has_study:
+        blocks.append(Text("Nothing can be said of its trials: restore the study from a copy.", "warning"))
+    elif not content.trials:
         blocks.append(Text("No trial has been asked for yet: the sweep is empty.", "warning"))
     elif summary.failed and not summary.complete + summary.pruned + summary.running:
         reasons = _reasons([trial for trial in content.trials if trial.state is TrialState.failed])
@@ -30,6 +32,9 @@ def state_section(content: Content) -> Section:
 
 def settings_section(content: Content) -> Section:
     """What the sweep was asked for."""
+    if content.settings_text is not None:
+        lost: list[Block] = [Text("The settings could not be understood; the file is shown as it stands.", "warning")]
+        return Section("Settings", [*lost, Listing("sweep.yaml", content.settings_text), *_space_listing(content)])
     config, stopping = content.config, content.stopping
     resources = config.resources
     rule = "unknown" if stopping is None else "none"
@@ -51,10 +56,11 @@ def settings_section(content: Content) -> Section:
         ("searched parameters", str(len(content.parameters))),
         ("tracking", config.tracking_uri),
     ]
-    blocks: list[Block] = [Table("Settings", ("setting", "value"), rows)]
-    if content.space_text:
-        blocks.append(Listing("Search space (space.yaml)", content.space_text))
-    return Section("Settings", blocks)
+    return Section("Settings", [Table("Settings", ("setting", "value"), rows), *_space_listing(content)])
+
+
+def _space_listing(content: Content) -> list[Block]:
+    return [Listing("Search space (space.yaml)", content.space_text)] if content.space_text else []
 
 
 def leaderboard_section(content: Content) -> Section:
@@ -92,6 +98,8 @@ def failures_section(content: Content) -> Section | None:
 
 def _state_sentence(content: Content) -> str:
     summary = content.summary
+    if content.damage:
+        return "The sweep is damaged: this page has what could still be read."
     counts = [(summary.complete, "complete"), (summary.pruned, "stopped early"), (summary.failed, "failed")]
     counts.append((summary.running, "running" if content.state == "running" else "interrupted"))
     parts = ", ".join(f"{count} {word}" for count, word in counts if count) or "none started"

@@ -32,6 +32,7 @@ SECTIONS: Sequence[Callable[[Content], Section | None]] = (
     failures_section,
     settings_section,
 )
+WITHOUT_STUDY: Sequence[Callable[[Content], Section | None]] = (state_section, ensembles_section, settings_section)
 
 
 def build_report(content: Content, made: datetime, kind: Format = "html") -> str:
@@ -51,7 +52,8 @@ def build_report(content: Content, made: datetime, kind: Format = "html") -> str
 
 def build_sections(content: Content) -> list[Section]:
     """All there is to say, in the order of the page."""
-    return [section for make in SECTIONS if (section := make(content)) is not None]
+    makers = SECTIONS if content.has_study else WITHOUT_STUDY
+    return [section for make in makers if (section := make(content)) is not None]
 
 
 def build_pictures(content: Content) -> dict[str, bytes]:
@@ -81,7 +83,7 @@ def _tiles(content: Content) -> list[tuple[str, str]]:
     """The figures that most readers come for, with their names."""
     summary = content.summary
     ended = summary.complete + summary.pruned + summary.failed
-    tiles = [("trials ended", f"{ended} of {summary.wanted}")]
+    tiles = [("trials ended", f"{ended} of {'?' if content.damage else summary.wanted}")] if content.has_study else []
     if summary.best is not None:
         tiles.append((f"best validation GAP (trial {summary.best.number})", f"{summary.best.best_so_far:.4f}"))
     reported = [

@@ -6,7 +6,7 @@ import pytest
 from typer.testing import CliRunner
 
 from dmlray.cli.app import app
-from dmlray.errors import MissingInputError
+from dmlray.errors import MissingInputError, StorageError
 from tests.report.sweeps import make_sweep, trained
 
 
@@ -54,6 +54,24 @@ def test_no_such_sweep(tmp_path: Path) -> None:
     assert isinstance(done.exception, MissingInputError)
     assert done.exception.exit_code == 66
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.thorough
+def test_a_damaged_sweep_is_a_page_and_an_exit_code(tmp_path: Path, logged: list[Path]) -> None:
+    folder = make_sweep(tmp_path, trained, 2)
+    folder.settings.write_text("trials: [")
+    done = CliRunner().invoke(app, ["report", "first", "--results", str(tmp_path)])
+    assert isinstance(done.exception, StorageError)
+    assert done.exception.exit_code == 74
+    assert done.stdout == f"{folder.path / 'report.html'}\n"
+    assert "The sweep is damaged" in (folder.path / "report.html").read_text(encoding="utf-8")
+    assert logged == []
+
+
+@pytest.mark.thorough
+def test_pictures_are_logged_as_a_folder(results: Path, logged: list[Path]) -> None:
+    CliRunner().invoke(app, ["report", "first", "--results", str(results), "--format", "png"], catch_exceptions=False)
+    assert logged == [results / "first/pictures"]
 
 
 @pytest.mark.thorough

@@ -11,6 +11,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+import yaml
 
 from dmlray.errors import MissingInputError, UsageError
 from dmlray.report.blocks import Figure
@@ -122,7 +123,7 @@ def test_every_part_is_there(markdown: str, content: Content) -> None:
     assert content.ensembles["top4"].summary in text
     assert re.search(r"\d+ picks lifted GAP on the selection part", text)
     assert re.search(r"trials were stopped early: \d+ after epoch 1, \d+ after epoch 2", text)
-    assert re.search(r"training took \d+%, waiting for data \d+%", text)
+    assert re.search(r"training \d+%, waiting for data \d+%, evaluation \d+%", text)
     assert "asha, from epoch 1" in text
     assert "4 trials of 20 failed: 4 out_of_memory" in text
     assert "description: every kind of leaf" in text
@@ -215,6 +216,48 @@ def test_what_cannot_be_read_is_told(sweep: SweepFolder, content: Content) -> No
     assert "The search space could not be read" in text
     assert "The ensemble top4 is damaged or of another version" in text
     assert "The data could not be looked at" in text
+
+
+def test_damaged_settings_leave_the_trials(sweep: SweepFolder, content: Content) -> None:
+    with damaged(sweep.settings):
+        found = read_content(sweep)
+    text = build_report(found, MADE, "md").replace("\\", "")
+    assert "The sweep is damaged" in text
+    assert "sweep.yaml: is damaged" in text
+    assert f"Trial {content.summary.best.number} leads" in text  # type: ignore[union-attr]
+    assert "The settings could not be understood" in text
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"version": 2}, "sweep.yaml: is damaged or of another version (version: Input should be 1)"),
+        ({"pruner": "none"}, "sweep.yaml: is damaged or of another version (pruner: Extra inputs are not permitted)"),
+    ],
+)
+def test_settings_of_another_version_are_told(tmp_path: Path, changes: dict, words: str) -> None:
+    folder = make_sweep(tmp_path, trained, 2)
+    folder.settings.write_text(yaml.safe_dump(yaml.safe_load(folder.settings.read_text()) | changes))
+    found = read_content(folder)
+    assert found.state == "damaged"
+    assert words in build_report(found, MADE, "md").replace("\\", "")
+
+
+def test_configurations_of_an_older_version_are_described(content: Content) -> None:
+    older = [replace(trial, config={"cell": "gru", "encoder": {"kind": "gru"}}) for trial in content.trials]
+    assert "gru" in build_report(replace(content, trials=older), MADE)
+
+
+def test_a_damaged_study_leaves_a_page(tmp_path: Path) -> None:
+    folder = make_sweep(tmp_path, trained, 2)
+    for path in (folder.study.with_name("study.db-wal"), folder.study.with_name("study.db-shm")):
+        path.unlink(missing_ok=True)
+    folder.study.write_bytes(b"no database" * 200)
+    page = Page(build_report(read_content(folder), MADE))
+    text = " ".join(page.text.split())
+    assert "Nothing can be said of its trials" in text
+    assert "No trial has been asked for yet" not in text
+    assert "Learning curves" not in text
 
 
 def test_no_such_sweep(tmp_path: Path) -> None:
