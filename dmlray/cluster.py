@@ -2,14 +2,17 @@
 
 import logging
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from dmlray.cluster_file import load_cluster_file
+from dmlray.cluster_guard import MARK, guarded
 from dmlray.cluster_token import check_token
 from dmlray.errors import ConfigError, UnavailableError
+
+Value = TypeVar("Value")
 
 _OBJECT_STORE_BYTES = 512 * 2**20  # tasks pass file names and reports through it, never features
 
@@ -17,6 +20,7 @@ _OBJECT_STORE_BYTES = 512 * 2**20  # tasks pass file names and reports through i
 _ENVIRONMENT = {
     "OMP_WAIT_POLICY": "passive",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # Ray's future default; without it every start warns
+    "RAY_process_group_cleanup_enabled": "1",  # children that a worker has forked go with it
     "RAY_TRAIN_ENABLE_STATE_TRACKING": "0",
     "RAY_worker_maximum_startup_concurrency": "16",  # a slot is four processes; Ray warns of four times this number
 }
@@ -31,7 +35,8 @@ _LAUNCHED_PORT = 6379  # of that head; a Ray started for one command takes any f
 def ray_cluster(address: str | None = None, cpus: int | None = None, insecure: bool = False) -> Iterator[None]:
     """Hold a Ray connection for the block: a new local Ray, or the cluster at ``address`` (or RAY_ADDRESS).
 
-    A connection that exists already is used and left open. ``cpus`` limits a new local Ray; default: all cores.
+    A connection that exists already is used and left open. ``cpus`` limits a new local Ray; default: all cores. Its
+    processes end with the block or with this process, whatever ends that.
     Raises UnavailableError when Ray does not answer, or answers without a token and is not to be joined as
     ``insecure`` (or DMLRAY_INSECURE=1).
     """
@@ -49,15 +54,45 @@ def ray_cluster(address: str | None = None, cpus: int | None = None, insecure: b
     else:
         address = check_token(address, insecure or os.environ.get("DMLRAY_INSECURE") == "1")
         options = {"runtime_env": {"env_vars": _JOINED}}
+    ours: AbstractContextManager[str | None] = guarded() if address == "local" else nullcontext()
+    with ours as mark:
+        _connect(address, options, mark)
+        try:
+            yield
+        finally:
+            ray.shutdown()
+
+
+def _connect(address: str, options: dict[str, Any], mark: str | None) -> None:
+    """``mark`` goes into the environment of a Ray that is started here, and of all its processes."""
+    import ray
+
+    if mark is not None:
+        os.environ[MARK] = mark
     try:
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **options)
     except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         where = "Ray could not be started here" if address == "local" else f"Ray at {address} cannot be joined"
         raise UnavailableError(f"{where}: {str(error).splitlines()[0]}") from error
-    try:
-        yield
     finally:
-        ray.shutdown()
+        os.environ.pop(MARK, None)
+
+
+def run_there(work: Callable[[], Value], cpus: float, gpus: float) -> Value:
+    """What ``work`` gives in a process of the Ray that is connected, with so many CPUs and GPUs to itself.
+
+    Waits for a node that has them. Raises what ``work`` raises.
+    """
+    import ray
+
+    remote: Any = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=0)(lambda: work())
+    try:
+        given: Value = ray.get(remote.remote())
+    except ray.exceptions.RayTaskError as error:
+        raise error.cause from error
+    except ray.exceptions.RayError as error:
+        raise UnavailableError(f"a process on Ray's nodes was lost: {str(error).splitlines()[0]}") from error
+    return given
 
 
 def node_resources() -> list[dict[str, float]]:
