@@ -20,7 +20,12 @@ Reason = Literal[
     "data",  # the data set is damaged
     "error",  # anything else that the training code raised
 ]
-_HOST_OOM = ("running low on memory", "out_of_memory", "outofmemory")  # Ray's words, in lower case
+# Ray's words, but for the last three in lower case.
+PREEMPTED = "the actor's node was preempted"
+_HOST_OOM = ("running low on memory", "out_of_memory", "outofmemory")
+_TRACEBACK = ("Traceback (", 'File "')
+_WHO = ("The actor died unexpectedly", "class_name:", "actor_id:", "pid:", "name:", "namespace:", "ip:")
+_CAUSE_LENGTH = 600
 
 
 class RetryConfig(Config):
@@ -52,9 +57,18 @@ def known_reason(word: str | None) -> Reason:
     return next((reason for reason in get_args(Reason) if reason == word), "error")
 
 
-def reason_of_loss(error: BaseException | None) -> Reason:
-    """Why Ray lost a slot: by what its error knows of a node that was taken away, then by what it says."""
-    if getattr(error, "preempted", False):
+def reason_of_loss(error: str) -> Reason:
+    """Why Ray lost a slot, by what its ``error`` says."""
+    text = error.lower()
+    if PREEMPTED in text:
         return "preempted"
-    text = f"{type(error).__name__} {error}".lower()
     return "host_oom" if any(phrase in text for phrase in _HOST_OOM) else "worker_lost"
+
+
+def cause_of_loss(error: str) -> str:
+    """One line of Ray's ``error``: of a traceback its last, of a dead actor why it died."""
+    lines = [line.strip() for line in error.splitlines() if line.strip()]
+    told = [line for line in lines if not line.startswith(_WHO)]
+    if any(line.startswith(_TRACEBACK) for line in lines):
+        told = lines[-1:]
+    return " ".join(told)[:_CAUSE_LENGTH] or "Ray gave no cause"

@@ -1,6 +1,7 @@
 """Ray Tune as the hands of a sweep: it starts trials and carries events; what to do is decided by a `Director`."""
 
 import os
+import re
 import tempfile
 from pathlib import Path
 from typing import Any, Protocol
@@ -9,10 +10,12 @@ from ray import tune
 from ray.tune.experiment import Trial
 from ray.tune.search import Searcher
 
-from dmlray.sweep.retries import Reason, reason_of_loss
+from dmlray.sweep.retries import Reason, cause_of_loss, reason_of_loss
 from dmlray.sweep.slot import Slot, SlotSettings
 from dmlray.train.channel import Event
 from dmlray.train.task import TrialTask
+
+_FAILURE = re.compile(r"^Failure # \d+ \(occurred at .*\)$", re.MULTILINE)  # Tune's heading of an error
 
 
 class Director(Protocol):
@@ -81,9 +84,16 @@ class _Losses(_Stays, tune.Callback):
         self._director = director
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        error = trial.get_pickled_error()
-        cause = str(error).strip().splitlines()[-1] if error else "no cause"
-        self._director.on_lost(trial.config["task"].number, cause, reason_of_loss(error))
+        error = _last_error(trial)
+        self._director.on_lost(trial.config["task"].number, cause_of_loss(error), reason_of_loss(error))
+
+
+def _last_error(trial: Trial) -> str:
+    """What Tune has noted of the trial's newest error. It pickles only some, and copies them too late to be read."""
+    if trial.error_file is None:
+        return ""
+    text = Path(trial.error_file).read_text(encoding="utf-8", errors="replace")
+    return _FAILURE.split(text)[-1]
 
 
 def run_trials(director: Director, slot: SlotSettings, concurrency: int) -> None:

@@ -8,7 +8,7 @@ from dmlray.config import TrialConfig
 from dmlray.errors import ConfigError, DmlrayError, LeaseLostError, StorageError
 from dmlray.sweep.director import MAX_LOSSES, Change, StudyDirector
 from dmlray.sweep.records import TrialState
-from dmlray.sweep.retries import known_reason, reason_of_loss
+from dmlray.sweep.retries import cause_of_loss, known_reason, reason_of_loss
 from dmlray.sweep.settings import SweepConfig, SweepFolder
 from dmlray.sweep.space import load_space
 from dmlray.sweep.study import Study
@@ -198,15 +198,43 @@ def test_a_study_that_takes_nothing_more_ends_the_sweep_without_a_word(
     assert len(sweep.changes) == told
 
 
-def test_ray_says_why_a_slot_was_lost() -> None:
-    class ActorDiedError(Exception):
-        preempted = True
+DIED = """The actor died unexpectedly before finishing this task.
+\tclass_name: Slot
+\tactor_id: 0f1e2d
+\tpid: 4711
+\tnamespace: 7a
+\tip: 10.0.0.4
+"""
+TAKEN = "The actor died because its node has died. Node Id: 5c\n\tthe actor's node was preempted: spot"
+NO_MODULE = """The actor died because of an error raised in its creation task, ray::Slot.__init__() (pid=7)
+  File "python/ray/_raylet.pyx", line 1908, in ray._raylet.execute_task
+ModuleNotFoundError: No module named 'dmlray'
+"""
 
-    assert reason_of_loss(ActorDiedError("its node")) == "preempted"
-    assert reason_of_loss(RuntimeError("Task was killed due to the node running low on memory.")) == "host_oom"
-    assert reason_of_loss(RuntimeError("Worker exit type: NODE_OUT_OF_MEMORY")) == "host_oom"
-    assert reason_of_loss(RuntimeError("The actor died unexpectedly")) == "worker_lost"
-    assert reason_of_loss(None) == "worker_lost"
+
+@pytest.mark.parametrize(
+    ("error", "reason", "cause"),
+    [
+        (DIED + TAKEN, "preempted", " ".join(map(str.strip, TAKEN.splitlines()))),
+        ("Task was killed due to the node running low on memory.", "host_oom", None),
+        ("Worker exit type: NODE_OUT_OF_MEMORY", "host_oom", None),
+        (DIED + "Its worker process has died.\n", "worker_lost", "Its worker process has died."),
+        (NO_MODULE, "worker_lost", "ModuleNotFoundError: No module named 'dmlray'"),
+        (
+            "Failed to set up runtime environment.\nno pip\n",
+            "worker_lost",
+            "Failed to set up runtime environment. no pip",
+        ),
+        ("This can happen if the node was preempted, had a hardware failure", "worker_lost", None),
+        ("", "worker_lost", "Ray gave no cause"),
+    ],
+)
+def test_ray_says_why_a_slot_was_lost(error: str, reason: str, cause: str | None) -> None:
+    assert reason_of_loss(error) == reason
+    assert cause_of_loss(error) == (cause or error)
+
+
+def test_reasons_are_known_by_their_names() -> None:
     assert known_reason("hang") == "hang"
     assert known_reason("whatever") == known_reason(None) == "error"
 
