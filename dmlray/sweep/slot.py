@@ -13,13 +13,15 @@ from ray import tune
 from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 
-from dmlray.errors import UnavailableError
+from dmlray.errors import TrainingError, UnavailableError
+from dmlray.sweep.lookout import Lookout
+from dmlray.sweep.retries import PREEMPTED
 from dmlray.train.channel import Channel, Event, TrialEnd
 from dmlray.train.worker import Runner, serve_trials
 
 _GRACE_S = 10.0  # for a worker in the middle of an epoch, which looks at its channel only after it
 _START_S = 90.0  # for workers that are being started again after the last trial had ended them
-_PATIENCE_S = 5.0  # between looks at whether the Ray Train run is still alive
+_PATIENCE_S = 5.0  # between looks at whether the Ray Train run and its workers are still alive
 
 
 @dataclass(frozen=True)
@@ -52,14 +54,20 @@ class Slot(tune.Trainable):
 
     def setup(self, config: dict[str, Any]) -> None:
         actor: Any = ray.remote(Channel)
-        self._channel = actor.options(num_cpus=0, max_concurrency=16).remote()
+        self._channel = actor.options(num_cpus=0).remote()
+        self._lookout = Lookout(self._channel)
         self._failure: BaseException | None = None
         self._thread = threading.Thread(target=self._train, args=(config["slot"],), daemon=True)
         self._thread.start()
         ray.get(self._channel.assign.remote(config["task"]))
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """Take the next trial; the worker stops the last one if it was cut short."""
+        """Take the next trial; the worker stops the last one if it was cut short.
+
+        Raises TrainingError ``preempted`` where this node is about to go: another slot is to take it.
+        """
+        if self._lookout.is_leaving():
+            raise TrainingError("preempted", f"{PREEMPTED}: it is about to go")
         ray.get(self._channel.assign.remote(new_config["task"]))
         return True
 
@@ -67,11 +75,13 @@ class Slot(tune.Trainable):
         """Wait for the worker's next word. Being called again is the driver's consent to train on."""
         ray.get(self._channel.go_on.remote())
         while True:
+            self._lookout.look()
             event: Event | None = ray.get(self._channel.next_event.remote(_PATIENCE_S))
             if event is not None:
                 return {"event": event, "done": isinstance(event.what, TrialEnd)}
             if not self._thread.is_alive():
-                raise UnavailableError(f"the slot's Ray Train run ended: {self._failure}")
+                cause = " ".join(str(self._failure).split())
+                raise UnavailableError(f"the slot's Ray Train run ended: {cause}")
 
     def cleanup(self) -> None:
         """Let the Ray Train run end by itself: killed, it would leave its placement group and with it the CPUs."""

@@ -6,7 +6,10 @@ restarted asks for its task again and gets it with the latest checkpoint.
 
 import asyncio
 from dataclasses import dataclass, replace
+from typing import Any
 
+from dmlray.errors import UnavailableError
+from dmlray.process import Process
 from dmlray.train.task import EpochReport, TrialOutcome, TrialTask
 
 MAX_STARTS = 3  # a trial that has killed its worker this often is given up
@@ -29,10 +32,22 @@ class Event:
     what: EpochReport | TrialEnd
 
 
+@dataclass(frozen=True)
+class Presence:
+    """A worker that has come: its rank, its process on which node, and the Ray actor that it runs in."""
+
+    rank: int
+    process: Process
+    node: str
+    actor: Any
+
+
 class Channel:
     """One slot's mailbox. At most one task is current; what an earlier task's worker still says is dropped."""
 
     def __init__(self) -> None:
+        self._workers: dict[int, Presence] = {}
+        self._notices: dict[Process, asyncio.Event] = {}
         self._task: TrialTask | None = None
         self._starts = 0
         self._closed = False
@@ -45,6 +60,26 @@ class Channel:
         self._decide(False)
         self._task, self._starts = task, 0
         self._changed.set()
+
+    async def arrive(self, worker: Presence) -> None:
+        """A worker is there, in place of whoever had its rank before."""
+        self._workers[worker.rank] = worker
+        self._notices[worker.process] = asyncio.Event()
+
+    async def workers(self) -> list[Presence]:
+        """Those that have come last, by rank."""
+        return [self._workers[rank] for rank in sorted(self._workers)]
+
+    async def leave(self) -> None:
+        """The place of the workers that are there is about to go; that is not the trial's fault."""
+        self._starts = 0
+        for worker in self._workers.values():
+            self._notices[worker.process].set()
+        self._changed.set()
+
+    async def notice(self, process: Process) -> None:
+        """Wait until the worker that this is must leave."""
+        await self._notices[process].wait()
 
     async def go_on(self) -> None:
         """Let the worker train on after its last report."""
@@ -69,11 +104,16 @@ class Channel:
         return is_training
 
     async def next_task(self) -> TrialTask | None:
-        """Wait for a task; None once closed. One that comes back after `MAX_STARTS` starts ends as ``worker_lost``."""
+        """Wait for a task; None once closed. One that comes back after `MAX_STARTS` starts ends as ``worker_lost``.
+
+        Raises UnavailableError for a worker that must leave: it is to be started again, elsewhere.
+        """
         while True:
-            while self._task is None:
+            while self._task is None or self._is_leaving():
                 if self._closed:
                     return None
+                if self._is_leaving():
+                    raise UnavailableError("the node is about to go: the next trial is for another worker")
                 self._changed.clear()
                 await self._changed.wait()
             if self._starts < MAX_STARTS:
@@ -96,6 +136,10 @@ class Channel:
         if self._task is not None and self._task.number == number:
             self._task = None
             await self._events.put(Event(number, end))
+
+    def _is_leaving(self) -> bool:
+        first = self._workers.get(0)
+        return first is not None and self._notices[first.process].is_set()
 
     def _decide(self, verdict: bool) -> None:
         if self._verdict is not None and not self._verdict.done():

@@ -1,12 +1,13 @@
 """What resumes a trial, in one safetensors file: tensors, and everything else as JSON in the file's metadata.
 
 Nothing is unpickled, here or anywhere. The same training gives the same file, byte for byte: no clock is in it.
-Tensors are named ``model.<name>``, ``optimizer.<parameter index>.<key>`` and, where the model is an average and so not
-what goes on being trained, ``trained.<name>``.
+Tensors are named ``model.<name>``, ``optimizer.<parameter index>.<key>``, where the model is an average and so not
+what goes on being trained ``trained.<name>``, and where an epoch was left in the middle ``generator.<rank>.<device>``.
 """
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from dmlray.atomic import atomic_path
 from dmlray.config import Config, TrialConfig
 from dmlray.errors import StorageError
 from dmlray.failpoints import reach
+from dmlray.train.part import Part
 
 _FORMAT = 1
 _KEY = "dmlray"  # one metadata key: several would be written in any order
@@ -35,13 +37,20 @@ class Best(Config):
     metrics: dict[str, float]
 
 
+class _Part(Config):
+    steps: PositiveInt
+    videos: PositiveInt
+    loss: float
+
+
 class _Header(Config):
     format: int
     config: dict[str, Any]
     data: str
-    epoch: PositiveInt
+    epoch: NonNegativeInt
     videos: NonNegativeInt
-    best: Best
+    best: Best | None
+    part: _Part | None = None
     groups: list[dict[str, Any]]
     scalars: dict[int, dict[str, Any]]
     micro_batch: PositiveInt | None = None
@@ -52,8 +61,8 @@ class _Header(Config):
 
 @dataclass(frozen=True)
 class CheckpointState:
-    """A trial after ``epoch`` epochs and ``videos`` videos. ``data`` is the fingerprint of what it is trained on;
-    ``model``, ``optimizer``, ``scaler`` and ``trained`` are state dicts.
+    """A trial after ``epoch`` epochs, ``part`` of the next one, and ``videos`` videos in all. ``data`` is the
+    fingerprint of what it is trained on; ``model``, ``optimizer``, ``scaler`` and ``trained`` are state dicts.
 
     ``model`` is what predicts; ``trained`` what goes on being trained, None where that is the same. ``history`` holds
     the videos seen and the mean training loss by the end of each epoch.
@@ -63,7 +72,7 @@ class CheckpointState:
     data: str
     epoch: int
     videos: int
-    best: Best
+    best: Best | None  # None: before the first epoch has been finished
     model: dict[str, Tensor]
     optimizer: dict[str, Any]
     micro_batch: int | None = None
@@ -71,6 +80,7 @@ class CheckpointState:
     history: tuple[tuple[int, float], ...] = ()
     trained: dict[str, Tensor] | None = None
     average_steps: int = 0
+    part: Part | None = None
 
 
 def save_checkpoint(path: Path, state: CheckpointState) -> str:
@@ -80,6 +90,8 @@ def save_checkpoint(path: Path, state: CheckpointState) -> str:
     """
     tensors = {f"model.{name}": tensor for name, tensor in state.model.items()}
     tensors |= {f"trained.{name}": tensor for name, tensor in (state.trained or {}).items()}
+    for rank, generators in enumerate(state.part.generators if state.part else ()):
+        tensors |= {f"generator.{rank}.{name}": tensor for name, tensor in generators.items()}
     scalars: dict[int, dict[str, Any]] = {}
     for index, values in state.optimizer["state"].items():
         for key, value in values.items():
@@ -100,11 +112,13 @@ def save_checkpoint(path: Path, state: CheckpointState) -> str:
         scaler=state.scaler,
         history=list(state.history),
         average_steps=state.average_steps,
+        part=state.part and _Part(steps=state.part.steps, videos=state.part.videos, loss=state.part.loss),
     )
+    stored = header.model_dump(mode="json", exclude=None if header.part else {"part"})
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     with atomic_path(path) as temporary:
         try:
-            safetensors.torch.save_file(plain, temporary, {_KEY: json.dumps(header.model_dump(mode="json"))})
+            safetensors.torch.save_file(plain, temporary, {_KEY: json.dumps(stored)})
         except SafetensorError as error:  # no OSError, also where the disk is full
             raise StorageError(path, f"could not be written: {error}") from error
         reach("checkpoint-written", epoch=state.epoch, path=temporary)
@@ -130,13 +144,18 @@ def load_checkpoint(path: Path, digest: str | None, config: TrialConfig, data: s
     tensors, header = _parse(path, payload)
     _check_same(path, header, config, data)
     state: dict[int, dict[str, Any]] = {index: dict(values) for index, values in header.scalars.items()}
-    model, trained = {}, {}
+    model: dict[str, Tensor] = {}
+    trained: dict[str, Tensor] = {}
+    generators: dict[int, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
         owner, _, key = name.partition(".")
         if owner == "model":
             model[key] = tensor
         elif owner == "trained":
             trained[key] = tensor
+        elif owner == "generator":
+            rank, _, device = key.partition(".")
+            generators.setdefault(int(rank), {})[device] = tensor
         else:
             index, _, key = key.partition(".")
             state.setdefault(int(index), {})[key] = tensor
@@ -154,7 +173,14 @@ def load_checkpoint(path: Path, digest: str | None, config: TrialConfig, data: s
         tuple(header.history),
         trained or None,
         header.average_steps,
+        _part(header.part, generators),
     )
+
+
+def _part(found: _Part | None, generators: Mapping[int, dict[str, Tensor]]) -> Part | None:
+    if found is None:
+        return None
+    return Part(found.steps, found.videos, found.loss, tuple(generators[rank] for rank in sorted(generators)))
 
 
 def restore_checkpoint(path: Path, state: CheckpointState, model: nn.Module, optimizer: Optimizer | None) -> None:

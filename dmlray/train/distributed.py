@@ -28,13 +28,14 @@ class Peers:
         """The first one writes files and talks to the driver."""
         return self.rank == 0
 
-    def total(self, count: int) -> int:
-        """Sum of all workers' counts."""
+    def totals(self, *counts: int) -> list[int]:
+        """Sum of each count over all workers."""
         if self.size == 1:
-            return count
-        counts = torch.tensor(count)
-        dist.all_reduce(counts)
-        return int(counts)
+            return list(counts)
+        summed = torch.tensor(counts)
+        dist.all_reduce(summed)
+        found: list[int] = summed.tolist()
+        return found
 
     def average(self, parameters: Iterable[nn.Parameter], loss: Tensor, share: float) -> Tensor:
         """Make gradients and loss those of the batch: each worker's weigh by its ``share`` of the batch's videos."""

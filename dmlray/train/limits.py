@@ -34,10 +34,18 @@ class Overdue:
 
 
 class Watch:
-    """One trial's clock, which no change of the wall clock touches. ``now`` gives seconds from any beginning."""
+    """One trial's clock, which no change of the wall clock touches. ``now`` gives seconds from any beginning.
 
-    def __init__(self, limits: Limits, now: Callable[[], float] = time.monotonic) -> None:
-        self.limits, self._now = limits, now
+    ``must_leave`` says whether the place where it is trained is about to go.
+    """
+
+    def __init__(
+        self,
+        limits: Limits,
+        now: Callable[[], float] = time.monotonic,
+        must_leave: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self.limits, self.must_leave, self._now = limits, must_leave, now
         self._started = self._last_beat = now()
         self._pauses = 0
 

@@ -5,7 +5,7 @@ goes on exactly as if it had never stopped: on CPU the same losses and, bit for 
 """
 
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -24,10 +24,11 @@ from dmlray.train.distributed import ALONE, Peers
 from dmlray.train.microbatch import MicroBatch
 from dmlray.train.objective import Objective
 from dmlray.train.optim import optimizer_step, set_training
+from dmlray.train.part import LeavingError, Part
 from dmlray.train.precision import Precision
 from dmlray.train.schedule import EpochLoss, LearningRate, plan_learning_rate
 from dmlray.train.teacher import Teacher
-from dmlray.train.threads import generator_mark, seeded
+from dmlray.train.threads import generator_mark, generator_states, seeded, set_generators
 
 _GPU_LOOK_STEPS = 50  # how often a GPU's losses are looked at: each look waits for it
 
@@ -41,7 +42,10 @@ class BatchSource(Protocol):
 
 @dataclass
 class Training:
-    """A model on its way: ``epoch`` counts finished epochs, ``videos`` all videos seen, repeats included."""
+    """A model on its way: ``epoch`` counts finished epochs, ``videos`` all videos seen, repeats included.
+
+    ``part`` of the next epoch is done already; ``must_leave`` is asked before each step.
+    """
 
     model: nn.Module
     optimizer: Optimizer
@@ -54,6 +58,8 @@ class Training:
     teacher: Teacher | None = None  # where the configuration has a distillation
     history: list[EpochLoss] = field(default_factory=list)
     peers: Peers = ALONE
+    part: Part | None = None
+    must_leave: Callable[[], bool] = lambda: False
     micro_batch: MicroBatch = field(init=False)
     precision: Precision = field(init=False)
     rates: LearningRate = field(init=False)
@@ -79,7 +85,7 @@ class EpochStats:
     """One epoch of training: ``loss`` is the mean over its videos; ``wait_s``, of ``epoch_s``, had no batch."""
 
     epoch: int  # from 1
-    videos: int
+    videos: int  # those of this process, of an epoch that another began
     loss: float
     epoch_s: float
     wait_s: float
@@ -100,7 +106,8 @@ def train_epochs(training: Training, batches: BatchSource) -> Iterator[EpochStat
     """Train the epochs that ``training`` still lacks, pausing after each; stop asking to stop training.
 
     When memory runs out, batches go through the model in smaller parts from then on. Raises TrainingError: reason
-    ``nan`` when a loss is not finite, ``out_of_memory`` when not even one video's part fits.
+    ``nan`` when a loss is not finite, ``out_of_memory`` when not even one video's part fits; LeavingError before the
+    step of all workers at which one of them must leave.
     """
     while training.epoch < training.config.epochs:
         yield _train_epoch(training, batches)
@@ -124,7 +131,8 @@ def _sizes(config: TrialConfig) -> str:
 
 def _train_epoch(training: Training, batches: BatchSource) -> EpochStats:
     started, number = time.perf_counter(), training.epoch + 1
-    losses, waits = _Losses(training.device, number), _Waits()
+    losses, waits, part = _Losses(training.device, number), _Waits(), training.part
+    training.part = None
     training.model.train()
     set_training(training.optimizer, True)
     others = () if training.peers.is_first else (training.peers.rank,)  # each worker draws for its own videos
@@ -133,9 +141,14 @@ def _train_epoch(training: Training, batches: BatchSource) -> EpochStats:
         device_memory_watched(training.config, number),
         closing(batches.epoch(training.epoch)) as epoch,
     ):
-        for step, batch in enumerate(waits.over(epoch), start=1):
+        batches_left = waits.over(epoch)
+        if part is not None:
+            _go_on_after(part, training, losses, batches_left)
+        for step, batch in enumerate(batches_left, start=losses.steps + 1):
+            videos, leaving = training.peers.totals(len(batch), training.must_leave())
+            if leaving:
+                raise LeavingError(losses.part(generator_states(training.device)))
             reach("step", epoch=number, step=step)
-            videos = training.peers.total(len(batch))
             losses.add(_train_step(training, batch, videos), videos)
             training.videos += videos
         mean = losses.mean()
@@ -143,7 +156,16 @@ def _train_epoch(training: Training, batches: BatchSource) -> EpochStats:
     training.epoch = number
     training.history.append(EpochLoss(training.videos, mean))
     micro_batch = training.micro_batch.size
-    return EpochStats(number, losses.videos, mean, time.perf_counter() - started, waits.seconds, micro_batch)
+    videos = losses.videos - (part.videos if part else 0)
+    return EpochStats(number, videos, mean, time.perf_counter() - started, waits.seconds, micro_batch)
+
+
+def _go_on_after(part: Part, training: Training, losses: "_Losses", batches: Iterator[Batch]) -> None:
+    """Pass over the batches of ``part``, and be where it left off."""
+    for _ in range(part.steps):
+        next(batches)
+    losses.restore(part)
+    set_generators(part.generators[training.peers.rank], training.device)
 
 
 def _train_step(training: Training, batch: Batch, videos: int) -> Tensor:
@@ -180,15 +202,24 @@ class _Losses:
         self._epoch, self._every = epoch, _GPU_LOOK_STEPS if device.type == "cuda" else 1
         self._sum = torch.zeros((), dtype=torch.float64, device=device)
         self._first_bad = torch.zeros((), dtype=torch.int64, device=device)  # step from 1; 0: none
-        self._steps = self.videos = 0
+        self.steps = self.videos = 0
+
+    def part(self, generators: dict[str, Tensor]) -> Part | None:
+        """What was added so far; None for nothing."""
+        self._look()
+        return Part(self.steps, self.videos, float(self._sum), (generators,)) if self.steps else None
+
+    def restore(self, part: Part) -> None:
+        self.steps, self.videos = part.steps, part.videos
+        self._sum.fill_(part.loss)
 
     def add(self, loss: Tensor, videos: int) -> None:
-        self._steps += 1
+        self.steps += 1
         self.videos += videos
         self._sum += loss * videos
         is_first_bad = ~torch.isfinite(loss) & (self._first_bad == 0)
-        self._first_bad.masked_fill_(is_first_bad, self._steps)
-        if self._steps % self._every == 0:
+        self._first_bad.masked_fill_(is_first_bad, self.steps)
+        if self.steps % self._every == 0:
             self._look()
 
     def mean(self) -> float:

@@ -6,11 +6,21 @@ from torch import Tensor
 
 from dmlray.train.checkpoint import Best, CheckpointState, restore_checkpoint
 from dmlray.train.loop import Training
+from dmlray.train.part import Part
 from dmlray.train.schedule import EpochLoss
 
 
-def capture(training: Training, data: str, best: Best, model: dict[str, Tensor] | None = None) -> CheckpointState:
-    """``training`` between two epochs, on data of the fingerprint ``data``; ``model`` predicts (None: its own does)."""
+def capture(
+    training: Training,
+    data: str,
+    best: Best | None,
+    model: dict[str, Tensor] | None = None,
+    part: Part | None = None,
+) -> CheckpointState:
+    """``training`` between two epochs, or after ``part`` of one, on data of the fingerprint ``data``.
+
+    ``model`` predicts (None: its own does).
+    """
     trained = training.model.state_dict()
     own = None if training.average is None else training.average.model.state_dict()
     predicting = model or own
@@ -27,6 +37,7 @@ def capture(training: Training, data: str, best: Best, model: dict[str, Tensor] 
         history=tuple((epoch.videos, epoch.loss) for epoch in training.history),
         trained=trained if predicting else None,
         average_steps=training.average.steps if training.average else 0,
+        part=part,
     )
 
 
@@ -36,7 +47,7 @@ def restore(path: Path, state: CheckpointState, training: Training) -> None:
     if training.average is not None:
         restore_checkpoint(path, state, training.average.model, None)
         training.average.restore(state.average_steps)
-    training.epoch, training.videos = state.epoch, state.videos
+    training.epoch, training.videos, training.part = state.epoch, state.videos, state.part
     training.history = [EpochLoss(videos, loss) for videos, loss in state.history]
     training.micro_batch.size = state.micro_batch
     if state.scaler:

@@ -3,8 +3,9 @@
 A worker trains trial after trial in one process; the tenth must come out bit for bit as if it had been the first.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 
 import torch
 
@@ -32,14 +33,19 @@ def seeded(seed: int, device: torch.device) -> Iterator[None]:
         yield
 
 
+def generator_states(device: torch.device) -> dict[str, torch.Tensor]:
+    """Where the generators are: the CPU's, and ``device``'s where it is a GPU."""
+    states = {"cpu": torch.get_rng_state()}
+    return states | {"gpu": torch.cuda.get_rng_state(device)} if device.type == "cuda" else states
+
+
+def set_generators(states: Mapping[str, torch.Tensor], device: torch.device) -> None:
+    """Let them go on from ``states``; one that has none there stays as it is."""
+    torch.set_rng_state(states["cpu"])
+    if device.type == "cuda" and "gpu" in states:
+        torch.cuda.set_rng_state(states["gpu"], device)
+
+
 def generator_mark(device: torch.device) -> Callable[[], None]:
     """What, when called, makes the generators (the CPU's, and ``device``'s) draw again from where they are now."""
-    cpu = torch.get_rng_state()
-    gpu = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
-
-    def return_to_it() -> None:
-        torch.set_rng_state(cpu)
-        if gpu is not None:
-            torch.cuda.set_rng_state(gpu, device)
-
-    return return_to_it
+    return partial(set_generators, generator_states(device), device)

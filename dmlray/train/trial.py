@@ -15,7 +15,7 @@ from dmlray.data.batch import Batches
 from dmlray.data.dataset import open_splits
 from dmlray.data.predictions import load_predictions, save_predictions
 from dmlray.data.prefetch import Prefetched
-from dmlray.errors import ConfigError, DataError, MissingInputError, StorageError, TrainingError
+from dmlray.errors import ConfigError, DataError, MissingInputError, StorageError, TrainingError, UnavailableError
 from dmlray.failpoints import reach
 from dmlray.model.build import build_model
 from dmlray.seeding import derive_seed
@@ -34,7 +34,15 @@ from dmlray.train.limits import UNWATCHED, Watch, Watched
 from dmlray.train.log import TrialLog
 from dmlray.train.loop import BatchSource, EpochStats, Training, device_memory_watched, train_epochs
 from dmlray.train.optim import build_optimizer
-from dmlray.train.resume import ResumePoint, checkpoint_name, find_resume_point, prune_checkpoints
+from dmlray.train.part import LeavingError, Part
+from dmlray.train.resume import (
+    ResumePoint,
+    checkpoint_name,
+    find_resume_point,
+    furthest,
+    part_name,
+    prune_checkpoints,
+)
 from dmlray.train.shares import Shares
 from dmlray.train.state import capture, restore
 from dmlray.train.task import EpochReport, TrialOutcome, TrialTask
@@ -95,7 +103,7 @@ def run_trial(
         raise TrainingError("bad_config", str(error)) from error
     except (DataError, MissingInputError) as error:
         raise TrainingError("data", str(error)) from error
-    except StorageError as error:
+    except (StorageError, UnavailableError) as error:
         raise TrainingError("storage", str(error)) from error
 
 
@@ -106,6 +114,9 @@ class _Trial:
         self._task, self._device, self._config, self._stream = task, device, task.config, stream
         self._peers, self._watch, self._laps = peers, watch, Laps()
         self._splits = open_splits(task.data, train=stream is None)
+        with watch.paused():
+            for split in self._splits.values():
+                split.bring()
         self._schema = self._splits["validation"].schema
         self._fingerprint = (stream or self._splits["train"]).fingerprint
         with seeded(derive_seed(task.seed, "init"), device):
@@ -114,7 +125,15 @@ class _Trial:
         videos = None if stream else len(self._splits["train"])
         seed = derive_seed(task.seed, "train")
         self._training = Training(
-            model, optimizer, task.config, seed, device, epoch_videos=videos, teacher=self._teacher(), peers=peers
+            model,
+            optimizer,
+            task.config,
+            seed,
+            device,
+            epoch_videos=videos,
+            teacher=self._teacher(),
+            peers=peers,
+            must_leave=watch.must_leave,
         )
         self._checkpoints = task.directory / "checkpoints"
         if peers.is_first:
@@ -133,6 +152,13 @@ class _Trial:
         return teacher
 
     def run(self, report: Callable[[EpochReport], bool]) -> TrialOutcome:
+        try:
+            return self._run(report)
+        except LeavingError as leaving:
+            kept = self._keep_part(leaving.part)
+            raise TrainingError("preempted", f"the node is about to go; {kept}", self._training.epoch + 1) from None
+
+    def _run(self, report: Callable[[EpochReport], bool]) -> TrialOutcome:
         self._laps.lap("startup_s")
         for stats in train_epochs(self._training, self._batches("train")):
             self._laps.lap()  # it has timed itself
@@ -151,7 +177,7 @@ class _Trial:
         result, average, compared = self._best_of_last(stats.epoch, self._evaluate("validation", stats.epoch))
         metrics = result.named("val") | {"train_loss": stats.loss} | compared
         previous, gap = self._best, metrics["val_gap"]
-        if previous is None or gap > previous.value:
+        if previous is None or gap > previous.value or self._config.keep == "last":
             self._best = Best(epoch=stats.epoch, value=gap, metrics=metrics)
         self._laps.lap("evaluation_s")
         if not self._peers.is_first:
@@ -172,7 +198,8 @@ class _Trial:
         return report
 
     def _best_of_last(self, epoch: int, own: SplitResult) -> tuple[SplitResult, State | None, dict[str, float]]:
-        """After the last epoch, the better one of its model and of the mean of the last checkpoints' models.
+        """After the last epoch, the better one of its model and of the mean of the last checkpoints' models; the mean
+        where the last is to be kept.
 
         Gives its result, its parameters where it is the mean, and how both did.
         """
@@ -187,7 +214,7 @@ class _Trial:
         averaged = self._evaluate("validation", epoch)
         model.load_state_dict(before)
         compared = {"val_gap_last": own.metrics["gap"], "val_gap_averaged": averaged.metrics["gap"]}
-        if averaged.metrics["gap"] > own.metrics["gap"]:
+        if averaged.metrics["gap"] > own.metrics["gap"] or self._config.keep == "last":
             return averaged, mean, compared
         return own, None, compared
 
@@ -210,6 +237,18 @@ class _Trial:
         state = capture(training, self._fingerprint, best, average)
         return save_checkpoint(self._checkpoints / checkpoint_name(training.epoch), state)
 
+    def _keep_part(self, part: Part | None) -> str:
+        """Keep what is done of an epoch; says where the trial goes on."""
+        if part is None:
+            return "the trial goes on with this epoch elsewhere"
+        generators = self._peers.gather(part.generators[0])
+        if self._peers.is_first:
+            whole = replace(part, generators=tuple(generators))
+            state = capture(self._training, self._fingerprint, self._best, part=whole)
+            name = part_name(state.epoch, part.steps)
+            self._log.append(checkpoint=name, digest=save_checkpoint(self._checkpoints / name, state))
+        return f"the trial goes on after step {part.steps} elsewhere"
+
     def _note_memory(self, stats: EpochStats) -> None:
         """A line in the log when memory has run out in this epoch."""
         known = [line["metrics"].get("micro_batch") for line in self._log.lines if "metrics" in line]
@@ -221,7 +260,8 @@ class _Trial:
         point = self._agree(self._find_resume_point() if self._peers.is_first else ResumePoint())
         if point.state is not None and point.name is not None:
             self._best = point.state.best
-            self._restore_predictions(point.state.best)
+            if self._best is not None:
+                self._restore_predictions(self._best)
             restore(self._checkpoints / point.name, point.state, self._training)
         if self._peers.is_first:
             self._log.rewind(self._training.epoch)
@@ -230,11 +270,14 @@ class _Trial:
         return point
 
     def _find_resume_point(self) -> ResumePoint:
-        newest = self._task.checkpoint
+        told, digests = self._task.checkpoint, dict[str, str | None](self._log.digests())
+        if told is not None:
+            digests[told] = self._task.checkpoint_digest
+        newest = furthest(told, digests)
         if newest is None:
             return ResumePoint()
-        digests = {**self._log.digests(), newest: self._task.checkpoint_digest}
-        return find_resume_point(self._checkpoints, newest, digests, self._config, self._fingerprint)
+        config, data, workers = self._config, self._fingerprint, self._peers.size
+        return find_resume_point(self._checkpoints, newest, digests, config, data, workers)
 
     def _restore_predictions(self, best: Best) -> None:
         """Rewrite them if a kill, or a checkpoint passed over, left those of another epoch."""

@@ -1,6 +1,7 @@
 """The function that Ray Train runs on each slot's workers: one trial after another, for the life of the sweep."""
 
 import gc
+import threading
 import traceback
 from contextlib import suppress
 from typing import Any, Protocol
@@ -11,7 +12,8 @@ import torch
 from ray.train.collective import broadcast_from_rank_zero
 
 from dmlray.errors import DmlrayError
-from dmlray.train.channel import TrialEnd
+from dmlray.process import Process
+from dmlray.train.channel import Presence, TrialEnd
 from dmlray.train.distributed import Peers
 from dmlray.train.limits import ERROR_FILE, Overdue, Watch, cause_of_death, guarded
 from dmlray.train.task import EpochReport, TrialOutcome, TrialTask
@@ -36,20 +38,41 @@ class Runner(Protocol):
 def serve_trials(settings: dict[str, Any]) -> None:
     """Ray Train's worker function: take tasks from ``settings["channel"]`` and train each with ``settings["runner"]``.
 
-    A user error ends its trial and the worker goes on. Anything else (a CUDA error poisons its process) ends the trial
-    and the process; Ray Train starts a clean one. An error that one of several workers meets alone ends all of them,
-    since the others wait for it.
+    A user error ends its trial and the worker goes on. Anything else (a CUDA error poisons its process), or a node that
+    is about to go, ends the trial and the process; Ray Train starts a clean one. An error that one of several workers
+    meets alone ends all of them, since the others wait for it.
     """
     channel = settings["channel"]
     context = ray.train.get_context()
     peers = Peers(context.get_world_rank(), context.get_world_size())
+    here = ray.get_runtime_context()
+    ray.get(channel.arrive.remote(Presence(peers.rank, Process.this(), here.get_node_id(), here.current_actor)))
+    notice = _listen(channel)
     while (task := _next_task(channel, peers)) is not None:
-        end, error = _train(task, settings["runner"], channel, peers)
-        if peers.is_first or end.outcome is None:
+        end, error = _train(task, settings["runner"], channel, peers, notice)
+        if peers.is_first or (end.outcome is None and end.reason != "preempted"):
             ray.get(channel.end.remote(task.number, end))
-        if error is not None and not (isinstance(error, DmlrayError) and (peers.size == 1 or end.reason in _TOGETHER)):
+        if error is not None and not (isinstance(error, DmlrayError) and _goes_on(end, peers)):
             raise error
         _forget_trial()
+
+
+def _goes_on(end: TrialEnd, peers: Peers) -> bool:
+    """Whether a worker is good for another trial after a user error; not where its node is about to go."""
+    return end.reason != "preempted" and (peers.size == 1 or end.reason in _TOGETHER)
+
+
+def _listen(channel: Any) -> threading.Event:
+    """Set once the slot says that this worker must leave."""
+    notice = threading.Event()
+
+    def wait() -> None:
+        with suppress(ray.exceptions.RayError):  # the slot ends first
+            ray.get(channel.notice.remote(Process.this()))
+            notice.set()
+
+    threading.Thread(target=wait, name="notice", daemon=True).start()
+    return notice
 
 
 def _next_task(channel: Any, peers: Peers) -> TrialTask | None:
@@ -60,11 +83,13 @@ def _next_task(channel: Any, peers: Peers) -> TrialTask | None:
     return peers.agree(task)
 
 
-def _train(task: TrialTask, runner: Runner, channel: Any, peers: Peers) -> tuple[TrialEnd, Exception | None]:
+def _train(
+    task: TrialTask, runner: Runner, channel: Any, peers: Peers, notice: threading.Event
+) -> tuple[TrialEnd, Exception | None]:
     """How the trial ended, and the error that ended it."""
     if overdue := cause_of_death(task.limits, task.directory) if peers.is_first else None:
         return TrialEnd(reason=overdue.reason, message=overdue.message), None
-    watch = Watch(task.limits)
+    watch = Watch(task.limits, must_leave=notice.is_set)
 
     def report(epoch: EpochReport) -> bool:
         with watch.paused():

@@ -81,7 +81,9 @@ def _serve(connection: Connection, parent: int) -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # a Ray worker's tracebacks are not on the driver's stderr either
     context = SimpleNamespace(get_world_rank=lambda: 0, get_world_size=lambda: 1)
     train = SimpleNamespace(torch=SimpleNamespace(get_device=lambda: torch.device("cpu")), get_context=lambda: context)
-    worker.ray = SimpleNamespace(get=lambda value: value, train=train)
+    here = SimpleNamespace(get_node_id=lambda: "here", current_actor=None)
+    worker.ray = SimpleNamespace(get=lambda value: value, train=train, get_runtime_context=lambda: here)
+    worker._listen = lambda channel: threading.Event()  # nobody takes a machine away from a pipe
     worker.serve_trials({"runner": connection.recv(), "channel": _Remote(connection)})
 
 

@@ -3,8 +3,12 @@
 import asyncio
 from pathlib import Path
 
+import pytest
+
 from dmlray.config import TrialConfig
-from dmlray.train.channel import MAX_STARTS, Channel, Event, TrialEnd
+from dmlray.errors import UnavailableError
+from dmlray.process import Process
+from dmlray.train.channel import MAX_STARTS, Channel, Event, Presence, TrialEnd
 from dmlray.train.task import EpochReport, TrialOutcome, TrialTask
 
 DONE = TrialEnd(outcome=TrialOutcome("complete", 1, 0.5, {}))
@@ -108,5 +112,44 @@ def test_a_stale_worker_is_told_to_stop() -> None:
         channel = Channel()
         await channel.assign(task(1))
         assert await channel.report(0, report(1)) is False
+
+    asyncio.run(scene())
+
+
+def worker(rank: int, pid: int) -> Presence:
+    return Presence(rank, Process(pid, "place", 1), "node", actor=None)
+
+
+def test_workers_that_must_leave_are_told_and_others_take_over() -> None:
+    async def scene() -> None:
+        channel, old, new = Channel(), [worker(1, 12), worker(0, 11)], worker(0, 21)
+        for each in old:
+            await channel.arrive(each)
+        assert await channel.workers() == [old[1], old[0]]
+        told = [asyncio.create_task(channel.notice(each.process)) for each in old]
+        idle = asyncio.create_task(channel.next_task())
+        await asyncio.sleep(0)
+        assert not any(task.done() for task in told)
+        await channel.leave()
+        await asyncio.gather(*told)
+        with pytest.raises(UnavailableError, match="about to go"):
+            await idle
+        await channel.assign(task(4))
+        with pytest.raises(UnavailableError):
+            await channel.next_task()
+        await channel.arrive(new)
+        assert await channel.next_task() == task(4)
+
+    asyncio.run(scene())
+
+
+def test_a_node_that_goes_is_no_failed_start() -> None:
+    async def scene() -> None:
+        channel = Channel()
+        await channel.assign(task(4))
+        for pid in range(2 * MAX_STARTS):
+            await channel.arrive(worker(0, pid))
+            assert await channel.next_task() == task(4)
+            await channel.leave()
 
     asyncio.run(scene())
