@@ -75,12 +75,12 @@ def upload(folder: Path, files: Mapping[str, Copy], remote: Remote, there: Copie
     return copies
 
 
-def download(copies: Copies, folder: Path, wanted: Callable[[str], bool]) -> list[str]:
+def download(copies: Copies, folder: Path, wanted: Callable[[str], bool]) -> dict[str, str]:
     """Bring the ``wanted`` files that ``folder`` lacks or has otherwise; gives a sentence for each that is damaged.
 
     A damaged or missing copy leaves no file of its name behind.
     """
-    remote, problems = Remote(copies.uri), []
+    remote, problems = Remote(copies.uri), dict[str, str]()
     for name, copy in copies.files.items():
         path = folder / name
         if not wanted(name) or (path.is_file() and copy_of(path) == copy):
@@ -88,12 +88,12 @@ def download(copies: Copies, folder: Path, wanted: Callable[[str], bool]) -> lis
         try:
             found = remote.fetch(copies.place(name), path)
         except StorageError as error:
-            problems.append(str(error))
+            problems[name] = str(error)
             path.unlink(missing_ok=True)
             continue
         if found != copy.sha256:
             path.unlink(missing_ok=True)
-            problems.append(f"{remote}/{copies.place(name)} is altered or damaged: its SHA-256 is not the list's")
+            problems[name] = f"{remote}/{copies.place(name)} is altered or damaged: its SHA-256 is not the list's"
     return problems
 
 
@@ -127,10 +127,12 @@ class FolderCopy:
         data = self.remote.get(LIST)
         if data is None:
             return []
-        self._there = read_list(data, self.remote.uri)
-        problems = download(self._there, self.folder, wanted)
-        write_text(self.folder / LIST, self._there.model_dump_json(indent=1) + "\n")
-        return problems
+        found = read_list(data, self.remote.uri)
+        problems = download(found, self.folder, wanted)
+        good = {name: copy for name, copy in found.files.items() if name not in problems}
+        self._there = found.model_copy(update={"files": good})  # what is damaged is copied again
+        write_text(self.folder / LIST, found.model_dump_json(indent=1) + "\n")
+        return list(problems.values())
 
     def _look(self, name: str) -> Copy:
         status = (self.folder / name).stat()

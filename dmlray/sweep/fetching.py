@@ -116,7 +116,7 @@ def _fetch(folder: SweepFolder, remote: Remote, name: str) -> list[str]:
                 Path(f"{folder.path / STUDY_FILE}{suffix}").unlink(missing_ok=True)
             for file in sorted(copies.files.keys() & set(SHIPPED), key=SHIPPED.index, reverse=True):
                 (Path(scratch) / file).replace(folder.path / file)  # sweep.yaml last: then it is a whole sweep
-        return problems
+        return list(problems.values())
 
 
 def _track_here(folder: SweepFolder) -> None:

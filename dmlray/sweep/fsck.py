@@ -8,9 +8,12 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from dmlray.config import TrialConfig
+from dmlray.copies import LIST, check, read_list
 from dmlray.data.dataset import open_splits
 from dmlray.data.predictions import load_predictions
 from dmlray.errors import DmlrayError, StorageError
+from dmlray.remote import Remote
+from dmlray.sweep.fetching import FILES, TRIALS, newest_copies, sweep_remote
 from dmlray.sweep.records import TrialRecord, TrialState
 from dmlray.sweep.rows import TableValues
 from dmlray.sweep.settings import SweepConfig, SweepFolder
@@ -55,7 +58,9 @@ def check_tables(place: Path, trials: Sequence[TrialRecord], tables: Sequence[Ta
 
 
 def check_files(folder: SweepFolder, config: SweepConfig, trials: Sequence[TrialRecord]) -> Iterator[Finding]:
-    """Checkpoints against the digests in the study, predictions against the checkpoint and the data they come from."""
+    """Checkpoints against the digests in the study, predictions against the checkpoint and the data they come from,
+    copies against their lists.
+    """
     ids: dict[str, Ids] = {}
     try:
         splits = open_splits(config.data, train=config.stream is None)
@@ -67,19 +72,55 @@ def check_files(folder: SweepFolder, config: SweepConfig, trials: Sequence[Trial
         yield Finding(str(config.data), f"the data cannot be looked at: {error}")
     for trial in trials:
         if trial.curve and trial.state is not TrialState.failed:
-            yield from _check_checkpoints(folder.trial(trial.number) / "checkpoints", trial)
+            is_copied = config.storage_path is not None  # then other nodes have kept none
+            yield from _check_checkpoints(folder.trial(trial.number) / "checkpoints", trial, is_copied)
         if trial.state is TrialState.complete:
             yield from _check_predictions(folder, config, trial, ids)
+    if config.storage_path is not None:
+        yield from check_copies(sweep_remote(config.storage_path, config.name), trials)
 
 
-def _check_checkpoints(folder: Path, trial: TrialRecord) -> Iterator[Finding]:
-    """All that are there; those that a trial goes on from, or is known by, must be there."""
+def check_copies(remote: Remote, trials: Sequence[TrialRecord]) -> Iterator[Finding]:
+    """What a sweep has on its storage path: every byte is read."""
+    try:
+        for _, name in newest_copies(remote):
+            yield from _check_list(remote, name, FILES)
+        for trial in trials:
+            if trial.curve and trial.state is not TrialState.failed:
+                folder = f"{TRIALS}/{trial.number:04d}"
+                yield from _check_list(remote, f"{folder}/{LIST}", folder, _needed(trial))
+    except DmlrayError as error:
+        yield Finding(str(remote), f"cannot be looked at: {error}")
+
+
+def _check_list(remote: Remote, name: str, folder: str, needed: dict[str, str] | None = None) -> Iterator[Finding]:
+    """``needed`` are names of checkpoints with their digests."""
+    try:
+        copies = read_list(remote.get(name) or b"", remote.below(folder).uri)
+    except StorageError as error:
+        yield Finding(f"{remote}/{name}", error.problem)
+        return
+    for place, problem in check(copies).items():
+        yield Finding(place, problem)
+    found = {copy.sha256 for copy in copies.files.values()}
+    for checkpoint, digest in (needed or {}).items():
+        if digest not in found:
+            yield Finding(f"{remote}/{name}", f"tells of no {checkpoint} such as the study names")
+
+
+def _needed(trial: TrialRecord) -> dict[str, str]:
+    """The newest checkpoint and the best one, with their digests."""
     epochs = dict(zip((epoch for epoch, _ in trial.curve), trial.checkpoints, strict=True))
-    newest, best = epochs[max(epochs)], epochs.get(trial.best_epoch or max(epochs))
-    for name, digest in dict.fromkeys(epochs.values()):
+    return dict([epochs[max(epochs)], epochs.get(trial.best_epoch or max(epochs), epochs[max(epochs)])])
+
+
+def _check_checkpoints(folder: Path, trial: TrialRecord, is_copied: bool) -> Iterator[Finding]:
+    """All that are there; those that a trial goes on from, or is known by, must be there unless they are copied."""
+    needed = _needed(trial)
+    for name, digest in dict.fromkeys(trial.checkpoints):
         path = folder / name
         if not path.exists():
-            if (name, digest) in (newest, best):
+            if needed.get(name) == digest and not is_copied:
                 yield Finding(str(path), f"is missing; the study names it for trial {trial.number}")
         elif (problem := _digest_problem(path, digest)) is not None:
             yield Finding(str(path), problem)
