@@ -7,7 +7,23 @@ from typing import Annotated
 import typer
 
 from dmlray import __version__
-from dmlray.cli import data, distil, doctor, ensemble, fsck, init, plan, predict, publish, report, search, status, view
+from dmlray.cli import (
+    data,
+    distil,
+    doctor,
+    ensemble,
+    fetch,
+    fsck,
+    init,
+    plan,
+    predict,
+    publish,
+    refit,
+    report,
+    search,
+    status,
+    view,
+)
 from dmlray.cli.verbosity import App
 from dmlray.errors import DmlrayError
 
@@ -18,7 +34,10 @@ app = App(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-for module in (data, search, ensemble, predict, publish, distil, report, status, view, fsck, doctor, init, plan):
+for module in (
+    *(data, search, ensemble, predict, publish, distil, refit),
+    *(report, status, view, fetch, fsck, doctor, init, plan),
+):
     module.register(app)
 
 

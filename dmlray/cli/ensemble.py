@@ -29,11 +29,14 @@ def ensemble(
     ] = "temperature",
     bags: Annotated[int, typer.Option(help="Pool this many selections, each of half the trials; 0: one of all.")] = 0,
     max_mb: Annotated[
-        float | None, typer.Option(help="Parameters of all members together, float32 MB (the 2018 challenge: 1000).")
+        float | None, typer.Option(help="Parameters of all members together, as stored (the 2018 challenge: 1000).")
     ] = None,
     max_ms_per_video: Annotated[
         float | None, typer.Option(help="CPU time of all members together, on one core of this machine.")
     ] = None,
+    precision: Annotated[
+        Literal["float32", "float16", "int8"], typer.Option(help="How members are stored; what that costs is told.")
+    ] = "float32",
     front: Annotated[
         bool, typer.Option("--front", help="Also show the GAP that less memory or time would buy.")
     ] = False,
@@ -78,7 +81,7 @@ def ensemble(
     from dmlray.sweep.study import Study
     from dmlray.tracking import Tracker
 
-    settings = EnsembleSettings(top, size, weights, scale, bags, report_split)
+    settings = EnsembleSettings(top, size, weights, scale, bags, report_split, precision=precision)
     settings.check()
     folder = SweepFolder(results, name)
     config = load_settings(folder)

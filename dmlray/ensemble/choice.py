@@ -9,6 +9,7 @@ from dmlray.ensemble.candidates import Candidate
 from dmlray.ensemble.optimise import optimised_weights
 from dmlray.ensemble.pairs import PairBlock, pair_blocks
 from dmlray.ensemble.parts import Rows
+from dmlray.ensemble.precision import Precision
 from dmlray.ensemble.scale import fit_temperature, scaled
 from dmlray.ensemble.selection import Budget, Selection, select
 from dmlray.ensemble.weights import RULES, member_weights
@@ -23,7 +24,8 @@ WEIGHTS = (*RULES, OPTIMISED)
 class EnsembleSettings:
     """At most ``top`` distinct members in ``size`` picks, weighted by one of WEIGHTS; scores put on one scale by a
     temperature per member, or left; ``bags`` > 0 pools that many selections of half the candidates; a share
-    ``report_split`` of the validation videos is kept from the selection; ``resamples`` of the bootstrap.
+    ``report_split`` of the validation videos is kept from the selection; ``resamples`` of the bootstrap. Members'
+    parameters are stored in ``precision``.
     """
 
     top: int = 5
@@ -34,6 +36,7 @@ class EnsembleSettings:
     report_split: float = 0.5
     resamples: int = 200
     seed: int = 0
+    precision: Precision = "float32"
 
     def check(self) -> None:
         """Raises UsageError for a number out of range, ConfigError for an unknown rule."""

@@ -12,6 +12,7 @@ from dmlray.ensemble.choice import Choice, EnsembleSettings
 from dmlray.ensemble.combine import combine
 from dmlray.ensemble.dense import DenseBlender
 from dmlray.ensemble.parts import Rows, gap_on
+from dmlray.ensemble.precision import Precision
 from dmlray.ensemble.report import Figures, Gain
 from dmlray.ensemble.weights import member_weights
 from dmlray.seeding import derive_seed
@@ -49,26 +50,40 @@ def others_to_compare(
     }
 
 
-def densely(blender: DenseBlender, blend: Blend, members: Sequence[Candidate], temperatures: Sequence[float]) -> Blend:
-    """The same blend from the full outputs of its ``members``."""
-    predictions = blender.blend(members, blend.weights, temperatures)
+def densely(
+    blender: DenseBlender,
+    blend: Blend,
+    members: Sequence[Candidate],
+    temperatures: Sequence[float],
+    precision: Precision = "float32",
+) -> Blend:
+    """The same blend from the full outputs of its ``members``, stored in ``precision``."""
+    predictions = blender.blend(members, blend.weights, temperatures, precision)
     return replace(blend, validation=predictions["validation"], test=predictions.get("test"))
 
 
 def measure(blend: Blend, parts: tuple[Rows, Rows], settings: EnsembleSettings) -> Figures:
     """GAP of a blend on the videos of the selection, on those kept from it, and on test, with 95 % intervals."""
     chosen, reported = parts
-    tested = np.arange(len(blend.test)) if blend.test is not None else None
+    test, test_interval = gap_on_test(blend.test, settings)
     return Figures(
         members=len(blend.members),
         selection=gap_on(blend.validation, chosen),
         report=gap_on(blend.validation, reported) if reported.size else None,
         report_interval=_interval(blend.validation, reported, settings) if reported.size else None,
-        test=gap_on(blend.test, tested) if blend.test is not None and tested is not None else None,
-        test_interval=_interval(blend.test, tested, settings)
-        if blend.test is not None and tested is not None
-        else None,
+        test=test,
+        test_interval=test_interval,
     )
+
+
+def gap_on_test(
+    test: Predictions | None, settings: EnsembleSettings
+) -> tuple[float | None, tuple[float, float] | None]:
+    """GAP of all videos and its 95 % interval; None for no predictions."""
+    if test is None:
+        return None, None
+    rows = np.arange(len(test))
+    return gap_on(test, rows), _interval(test, rows, settings)
 
 
 def measure_gain(better: Blend, worse: Blend, rows: Rows, resamples: int, seed: int) -> Gain | None:

@@ -14,6 +14,7 @@ from dmlray.data.batch import Batches
 from dmlray.data.dataset import Dataset
 from dmlray.ensemble.choice import EnsembleSettings, Scaled, choose
 from dmlray.ensemble.members import build_member, load_trial_model
+from dmlray.ensemble.precision import Precision, stored_bytes
 from dmlray.ensemble.report import Affordable
 from dmlray.ensemble.selection import Budget
 from dmlray.errors import UsageError
@@ -24,7 +25,7 @@ STEPS = 5  # halvings of each budget that the front looks at
 
 @dataclass(frozen=True)
 class Costs:
-    """Of E candidates: float32 parameters in MB (E,), and CPU milliseconds a video on one core (E,)."""
+    """Of E candidates: parameters as they are stored, in MB (E,), and CPU milliseconds a video on one core (E,)."""
 
     mb: NDArray[np.float64]
     ms_per_video: NDArray[np.float64]
@@ -39,12 +40,12 @@ class Costs:
         return [Budget(costs, limit) for _, costs, limit in limits if limit is not None]
 
 
-def measure_costs(directories: Sequence[Path], dataset: Dataset) -> Costs:
-    """Load each trial's model and run it on videos of ``dataset``, the better of three times.
+def measure_costs(directories: Sequence[Path], dataset: Dataset, precision: Precision = "float32") -> Costs:
+    """Load each trial's model, to be stored in ``precision``, and run it on videos of ``dataset``, the best of 3 times.
 
     Raises StorageError for a checkpoint that is missing or damaged.
     """
-    measured = [_measure(directory, dataset) for directory in directories]
+    measured = [_measure(directory, dataset, precision) for directory in directories]
     return Costs(*(np.array(column) for column in zip(*measured, strict=True)))
 
 
@@ -63,7 +64,7 @@ def affordable(candidates: Scaled, gaps: Sequence[float], settings: EnsembleSett
     return sorted(front, key=lambda point: (-point.gap, point.mb))
 
 
-def _measure(directory: Path, dataset: Dataset) -> tuple[float, float]:
+def _measure(directory: Path, dataset: Dataset, precision: Precision) -> tuple[float, float]:
     trial = load_trial_model(directory)
     config = trial.config
     model = build_member(config, dataset.schema, trial.parameters, directory)
@@ -82,7 +83,7 @@ def _measure(directory: Path, dataset: Dataset) -> tuple[float, float]:
                 seconds.append(time.perf_counter() - start)
     finally:
         torch.set_num_threads(threads)
-    mb = sum(tensor.numel() for tensor in model.parameters()) * 4 / 1e6
+    mb = stored_bytes(dict(model.named_parameters()), precision) / 1e6
     return mb, min(seconds) / len(batch.ids) * 1e3
 
 

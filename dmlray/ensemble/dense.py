@@ -12,6 +12,7 @@ from dmlray.data.ragged import Ragged
 from dmlray.ensemble.candidates import Candidate
 from dmlray.ensemble.combine import KEEP
 from dmlray.ensemble.members import build_member, evaluation_seed, load_trial_model
+from dmlray.ensemble.precision import Precision, compressed, restored, stored_bytes
 from dmlray.ensemble.scoring import MemberModel, Scorer
 from dmlray.errors import DataError
 from dmlray.metrics.top import top_k
@@ -21,7 +22,7 @@ BATCH_VIDEOS = 128
 
 @dataclass
 class DenseBlender:
-    """Runs members over ``splits`` (validation, perhaps test) of the data that they were trained on.
+    """Runs members over ``splits`` (validation, test or both) of the data that they were trained on.
 
     ``seed`` is the sweep's. Models stay loaded from one blend to the next.
     """
@@ -29,17 +30,23 @@ class DenseBlender:
     splits: Mapping[str, Dataset]
     seed: int
     device: torch.device
-    _models: dict[int, MemberModel] = field(default_factory=dict)
+    _models: dict[tuple[int, Precision], MemberModel] = field(default_factory=dict)
 
     def blend(
-        self, members: Sequence[Candidate], weights: Sequence[float], temperatures: Sequence[float]
+        self,
+        members: Sequence[Candidate],
+        weights: Sequence[float],
+        temperatures: Sequence[float],
+        precision: Precision = "float32",
     ) -> dict[str, Predictions]:
         """The 50 best classes of the weighted mean of all classes' probabilities, for each split that all members have.
+
+        Members predict as a package does that stores them in ``precision``.
 
         Raises StorageError where a trial's checkpoint is missing or damaged, DataError where the data are not those
         that the members' stores hold.
         """
-        models = [self._model(*member) for member in zip(members, weights, temperatures, strict=True)]
+        models = [self._model(precision, *member) for member in zip(members, weights, temperatures, strict=True)]
         tested = all(member.test is not None for member in members)
         stores = {"validation": members[0].validation, "test": members[0].test if tested else None}
         return {
@@ -48,15 +55,21 @@ class DenseBlender:
             if (store := stores.get(split)) is not None
         }
 
-    def _model(self, candidate: Candidate, weight: float, temperature: float) -> MemberModel:
-        found = self._models.get(candidate.trial)
+    def mb(self, members: Sequence[Candidate], precision: Precision) -> float:
+        """The size of the members' parameters as ``precision`` stores them, in MB; they have been blended before."""
+        models = [self._model("float32", member, 1.0, 1.0).model for member in members]
+        return sum(stored_bytes(dict(model.named_parameters()), precision) for model in models) / 1e6
+
+    def _model(self, precision: Precision, candidate: Candidate, weight: float, temperature: float) -> MemberModel:
+        found = self._models.get((candidate.trial, precision))
         if found is None:
             trial = load_trial_model(candidate.directory)
-            schema = self.splits["validation"].schema
-            model = build_member(trial.config, schema, trial.parameters, candidate.directory).to(self.device)
+            schema = next(iter(self.splits.values())).schema
+            parameters = restored(compressed(trial.parameters, precision))
+            model = build_member(trial.config, schema, parameters, candidate.directory).to(self.device)
             seed = evaluation_seed(self.seed, candidate.trial)
             found = MemberModel(candidate.name, trial.config, model, weight, temperature, seed)
-            self._models[candidate.trial] = found
+            self._models[candidate.trial, precision] = found
         return MemberModel(f"{candidate.trial}", found.config, found.model, weight, temperature, found.seed)
 
     def _score(self, models: Sequence[MemberModel], dataset: Dataset, store: Predictions) -> Predictions:

@@ -16,17 +16,21 @@ from dmlray.errors import StorageError
 from dmlray.model.build import build_model
 from dmlray.model.classifier import Classifier
 from dmlray.seeding import derive_seed
-from dmlray.train.checkpoint import checkpoint_digest, load_checkpoint
+from dmlray.train.checkpoint import Best, checkpoint_digest, load_checkpoint
 
 
 @dataclass(frozen=True)
 class TrialModel:
-    """A trial's model at ``epoch``: ``parameters`` are its state dict, ``checkpoint`` is the SHA-256 of their file."""
+    """A trial's model at ``epoch``: ``parameters`` are its state dict, ``checkpoint`` is the SHA-256 of their file.
+
+    ``is_average`` where the mean of the last epochs' models stood for the last one's.
+    """
 
     config: TrialConfig
     epoch: int
     parameters: dict[str, Tensor]
     checkpoint: str
+    is_average: bool = False
 
 
 def load_trial_model(directory: Path) -> TrialModel:
@@ -41,7 +45,7 @@ def load_trial_model(directory: Path) -> TrialModel:
     for path in sorted(folder.glob("*.safetensors"), reverse=True):
         if checkpoint_digest(path) == wanted:
             state = load_checkpoint(path, wanted, config)
-            return TrialModel(config, state.epoch, state.model, wanted)
+            return TrialModel(config, state.epoch, state.model, wanted, _is_average(state.best, config))
     raise StorageError(folder, f"no checkpoint has the SHA-256 {wanted[:12]}… that the trial's predictions name")
 
 
@@ -59,6 +63,13 @@ def build_member(config: TrialConfig, schema: Schema, parameters: dict[str, Tens
     except (RuntimeError, ValueError, KeyError) as error:
         raise StorageError(origin, f"does not fit the model: {str(error).splitlines()[0]}") from error
     return model.eval()
+
+
+def _is_average(best: Best | None, config: TrialConfig) -> bool:
+    if best is None:
+        return False
+    last, averaged = (best.metrics.get(f"val_gap_{one}") for one in ("last", "averaged"))
+    return last is not None and averaged is not None and (averaged > last or config.keep == "last")
 
 
 def _config(path: Path) -> TrialConfig:

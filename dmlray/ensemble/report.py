@@ -10,6 +10,7 @@ from dmlray.atomic import atomic_path, write_text
 from dmlray.config import Config
 from dmlray.data.predictions import Predictions, save_predictions
 from dmlray.ensemble.candidates import TEST_FILE, VALIDATION_FILE
+from dmlray.ensemble.precision import Precision
 
 MEMBERS_FILE = "members.json"
 CURVE_FILE = "curve.parquet"
@@ -88,7 +89,8 @@ class EnsembleReport(Config):
     `top` (the same alike); `uniform` (its own members alike); `all` candidates alike; `scale_none` or
     `scale_temperature`, the same choice on the other scale. `ensemble` and `paper` are measured on their members' full
     outputs where `from_stores` stands beside them, all else on stores of the 50 best classes a
-    video. Every one is chosen on the selection part alone.
+    video. Every one is chosen on the selection part alone. The ensemble's members are stored in ``precision``; what
+    others would reach stands under their names (`float32`, `float16`, `int8`).
 
     ``disagreement``: the share of a video's 20 best classes that two members, in their order, do not share.
     """
@@ -97,6 +99,7 @@ class EnsembleReport(Config):
     size: int
     weights: str
     scale: str = "none"
+    precision: Precision = "float32"
     bags: int = 0
     report_split: float
     videos: dict[str, int]

@@ -1,6 +1,13 @@
 """The model card of a package: Markdown for people (Mitchell et al., 2019, "Model cards for model reporting")."""
 
-from dmlray.registry.contents import PackageContents, digest_of
+from dmlray.ensemble.precision import Precision
+from dmlray.registry.contents import PackageContents, Refit, digest_of
+
+_STORED: dict[Precision, str] = {
+    "float32": "Parameters are stored as they were trained, in float32.",
+    "float16": "Parameters are stored in float16 and compute in float32.",
+    "int8": "Matrices are stored as 8-bit integers with a scale for each row, and compute in float32.",
+}
 
 
 def model_card(contents: PackageContents) -> str:
@@ -13,6 +20,7 @@ def model_card(contents: PackageContents) -> str:
                 "A video's scores are the weighted mean of its members' probabilities, one for each class.",
                 _data(contents),
                 _members(contents),
+                *([_refit(contents.refit)] if contents.refit else []),
                 _figures(contents),
                 _use(),
                 _hashes(contents),
@@ -39,7 +47,7 @@ def _members(contents: PackageContents) -> str:
         for member in contents.members
     )
     head = "| trial | epoch | own GAP | weight | temperature |\n| --- | ---: | ---: | ---: | ---: |"
-    return f"## Members\n\n{head}\n{rows}"
+    return f"## Members\n\n{head}\n{rows}\n\n{_STORED[contents.members[0].precision]}"
 
 
 def _figures(contents: PackageContents) -> str:
@@ -50,8 +58,22 @@ def _figures(contents: PackageContents) -> str:
         f"{_gap(figures.test, figures.test_interval)} |"
         for way, figures in contents.figures.items()
     )
+    title = "Figures of the members before they were trained anew" if contents.refit else "Figures"
     note = "Members were chosen on the selection part alone; in brackets, 95 % bootstrap intervals over videos."
-    return f"## Figures\n\n{head}\n{rows}\n\n{contents.summary} {note}"
+    return f"## {title}\n\n{head}\n{rows}\n\n{contents.summary} {note}"
+
+
+def _refit(refit: Refit) -> str:
+    test = "There is no test split, so how good they are is not known."
+    if refit.test is not None:
+        before = "" if refit.test_before is None else f", {_gap(refit.test_before)} before"
+        test = f"On test, which nothing was trained on, GAP@20 is {_gap(refit.test, refit.test_interval)}{before}."
+    return (
+        f"## Trained anew\n\nThe members of {refit.ensemble} (package `{refit.original[:12]}…`) were trained anew, each "
+        f"for as many epochs as it had at its best, on all {refit.videos:,} videos of training and validation. "
+        f"{test} Validation figures mean nothing for them any more: weights, temperatures and the figures below are "
+        "those of the members as they were chosen."
+    )
 
 
 def _gap(value: float | None, interval: tuple[float, float] | None = None) -> str:

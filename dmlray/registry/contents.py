@@ -14,6 +14,7 @@ from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, StringCo
 
 from dmlray.config import Config, TrialConfig
 from dmlray.data.schema import Schema
+from dmlray.ensemble.precision import Precision
 from dmlray.ensemble.report import Figures, Gain
 from dmlray.errors import DataError, MissingInputError
 
@@ -27,7 +28,8 @@ Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 
 
 class PackagedMember(Config):
-    """A member: trial ``trial`` of ``sweep`` after ``epoch`` epochs, its share, and where its parameters are.
+    """A member: trial ``trial`` of ``sweep`` after ``epoch`` epochs, its share, and where its parameters are, stored in
+    ``precision``.
 
     ``gap`` is its own on the selection part; scores are sigmoid(logits / ``temperature``); ``seed`` draws its frames
     where its configuration asks for random ones; ``checkpoint`` is the SHA-256 of the file it was taken from.
@@ -44,11 +46,26 @@ class PackagedMember(Config):
     config: TrialConfig
     file: str
     checkpoint: str
+    precision: Precision = "float32"
+
+
+class Refit(Config):
+    """Members trained anew on ``videos`` videos of training and validation, as those of the ``ensemble`` whose package
+    is ``original``. GAP@20 on test (None: there is no test split), with its 95 % interval, and ``test_before``.
+    """
+
+    ensemble: str
+    original: Sha256
+    videos: PositiveInt
+    test: float | None
+    test_interval: tuple[float, float] | None
+    test_before: float | None
 
 
 class PackageContents(Config):
     """A whole package. ``contents`` is the schema of the features it reads, ``data`` has the fingerprints of the splits
-    of its sweep, ``files`` the SHA-256 of each file but the card, by path within the package."""
+    of its sweep, ``files`` the SHA-256 of each file but the card, by path within the package. With a ``refit``, figures
+    are those of the members before it."""
 
     format: Literal[1] = 1
     dmlray: str
@@ -60,6 +77,7 @@ class PackageContents(Config):
     figures: dict[str, Figures]
     gain: Gain | None
     summary: str
+    refit: Refit | None = None
     files: dict[str, Sha256]
 
 

@@ -15,6 +15,7 @@ from dmlray.atomic import write_text
 from dmlray.data.dataset import Dataset
 from dmlray.data.schema import Schema
 from dmlray.ensemble.members import build_member, evaluation_seed, load_trial_model
+from dmlray.ensemble.precision import Precision, compressed
 from dmlray.ensemble.report import MEMBERS_FILE, EnsembleReport, Member
 from dmlray.errors import MissingInputError, StorageError, UsageError
 from dmlray.registry.card import model_card
@@ -25,6 +26,7 @@ from dmlray.registry.contents import (
     VOCABULARY,
     PackageContents,
     PackagedMember,
+    Refit,
     contents_text,
 )
 from dmlray.sweep.settings import SweepConfig, SweepFolder, load_settings
@@ -56,21 +58,37 @@ def export_package(folder: SweepFolder, name: str, vocabulary: Sequence[str] | N
     """
     directory = folder.ensemble(name)
     report, config = load_report(directory), load_settings(folder)
-    schema = Dataset.open(config.data / "validation").schema
     if foreign := [member.name for member in report.members if member.trial < 0]:
         raise UsageError(f"ensemble {name} cannot be packaged: of its member {foreign[0]} there are only predictions")
+    return write_package(directory, f"{config.name}/{name}", folder, config, report, vocabulary)
+
+
+def write_package(
+    directory: Path,
+    name: str,
+    folder: SweepFolder,
+    config: SweepConfig,
+    report: EnsembleReport,
+    vocabulary: Sequence[str] | None,
+    refit: Refit | None = None,
+) -> Path:
+    """Write the package ``name`` of the members of ``report``, trials of the sweep in ``folder``, into ``directory``.
+
+    Raises as `export_package` does.
+    """
+    schema = Dataset.open(config.data / "validation").schema
     target = directory / PACKAGE
     temporary = directory / f".{PACKAGE}.{uuid.uuid4().hex[:8]}.tmp"
     try:
         (temporary / MEMBERS).mkdir(parents=True)
-        members = [_export(folder, config, schema, member, temporary) for member in report.members]
+        members = [_export(folder, config, schema, member, report.precision, temporary) for member in report.members]
         files = {member.file: _sha256(temporary / member.file) for member in members}
         if vocabulary is not None:
             write_text(temporary / VOCABULARY, json.dumps(list(vocabulary), ensure_ascii=False, indent=0) + "\n")
             files[VOCABULARY] = _sha256(temporary / VOCABULARY)
         contents = PackageContents(
             dmlray=dmlray.__version__,
-            name=f"{config.name}/{name}",
+            name=name,
             contents=schema,
             data=config.fingerprints,
             videos=report.videos,
@@ -78,6 +96,7 @@ def export_package(folder: SweepFolder, name: str, vocabulary: Sequence[str] | N
             figures=report.figures,
             gain=report.gain,
             summary=report.summary,
+            refit=refit,
             files=files,
         )
         write_text(temporary / CARD, model_card(contents))
@@ -89,12 +108,15 @@ def export_package(folder: SweepFolder, name: str, vocabulary: Sequence[str] | N
     return target
 
 
-def _export(folder: SweepFolder, config: SweepConfig, schema: Schema, member: Member, target: Path) -> PackagedMember:
+def _export(
+    folder: SweepFolder, config: SweepConfig, schema: Schema, member: Member, precision: Precision, target: Path
+) -> PackagedMember:
     directory = folder.trial(member.trial)
     found = load_trial_model(directory)
     build_member(found.config, schema, found.parameters, directory)  # what does not fit is not packaged
     file = f"{MEMBERS}/{member.trial:04d}.safetensors"
-    parameters = {name: tensor.contiguous() for name, tensor in found.parameters.items()}
+    stored = compressed(found.parameters, precision)
+    parameters = {name: tensor.contiguous() for name, tensor in stored.items()}
     safetensors.torch.save_file(parameters, target / file)
     return PackagedMember(
         name=f"{member.trial} ({member.name})",
@@ -108,6 +130,7 @@ def _export(folder: SweepFolder, config: SweepConfig, schema: Schema, member: Me
         config=found.config,
         file=file,
         checkpoint=found.checkpoint,
+        precision=precision,
     )
 
 

@@ -16,6 +16,10 @@ def find_package(name: str, results: Path) -> Path:
     """
     if (Path(name) / CONTENTS).is_file():
         return Path(name)
+    sweep, _, ensemble = name.partition("/")
+    refit = SweepFolder(results, sweep).ensemble(ensemble or "-") / PACKAGE  # of a refit there is the package alone
+    if (refit / CONTENTS).is_file():
+        return refit
     folder, ensemble = find_ensemble(name, results)
     package = folder.ensemble(ensemble) / PACKAGE
     if not (package / CONTENTS).is_file():

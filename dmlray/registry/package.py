@@ -17,6 +17,7 @@ from dmlray.data.schema import Schema
 from dmlray.data.shards import record_batch
 from dmlray.data.window import Window
 from dmlray.ensemble.members import build_member
+from dmlray.ensemble.precision import restored
 from dmlray.ensemble.scoring import MemberModel, MemberScoreError, Scorer
 from dmlray.errors import ConfigError, DataError, StorageError
 from dmlray.registry.contents import VOCABULARY, PackageContents, PackagedMember, read_contents, read_file
@@ -113,11 +114,11 @@ def _words(shape: tuple[int, float, float] | None) -> str:
 def _member(folder: Path, contents: PackageContents, member: PackagedMember) -> MemberModel:
     path = folder / member.file
     try:
-        parameters = safetensors.torch.load(read_file(folder, contents, member.file))
+        parameters = restored(safetensors.torch.load(read_file(folder, contents, member.file)))
     except (SafetensorError, ValueError) as error:
         if isinstance(error, DataError):
             raise
-        raise DataError(path, f"is not a safetensors file ({error})") from error
+        raise DataError(path, f"is not a member's safetensors file ({error})") from error
     try:
         model = build_member(member.config, contents.contents, parameters, path)
     except (StorageError, ConfigError) as error:

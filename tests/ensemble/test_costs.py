@@ -83,3 +83,25 @@ def test_other_videos_than_the_stores_are_refused(trained):
     swapped = {"validation": open_splits(dataset.path.parent)["test"]}
     with pytest.raises(DataError, match="holds other videos than the members' predictions"):
         search_ensemble(candidates, EnsembleSettings(resamples=5), None, DenseBlender(swapped, 0, CPU))
+
+
+@pytest.mark.parametrize("precision", ["float16", "int8"])
+def test_what_fewer_bits_cost_is_told(trained, precision):
+    dataset, directories = trained
+    splits = open_splits(dataset.path.parent)
+    candidates = load_candidates((number, f"model {number}", path) for number, path in enumerate(directories))
+    settings = EnsembleSettings(top=2, size=3, resamples=5, precision=precision)
+    costs = measure_costs(directories, dataset, precision)
+    assert (costs.mb < 0.6 * measure_costs(directories, dataset).mb).all()
+    report = search_ensemble(candidates, settings, None, DenseBlender(splits, 0, CPU)).report
+    assert report.precision == precision
+    own, whole = report.figures["ensemble"], report.figures["float32"]
+    assert own.selection == pytest.approx(whole.selection, abs=0.05)
+    size = sum(costs.mb[member.trial] for member in report.members)
+    assert report.notes[-1].startswith(f"Members are stored as {precision}, {size:,.2f} MB; on the report part float32")
+    assert report.notes[-1].endswith(f"change GAP by {whole.report - own.report:+.5f}.")
+    limits = Limits(float(costs.mb.sum()) * 1.01, None, dataset)
+    bounded = search_ensemble(candidates, settings, limits, DenseBlender(splits, 0, CPU)).report
+    assert {"float16", "int8", "float32"} - set(bounded.figures) == {precision}
+    with pytest.raises(UsageError, match=f"what {precision} costs is only known when members are run"):
+        search_ensemble(candidates, settings)

@@ -14,8 +14,14 @@ import pytest
 import safetensors.torch
 import torch
 
-from dmlray.data.dataset import Dataset
+from dmlray.data.dataset import Dataset, open_splits
 from dmlray.data.predictions import load_predictions
+from dmlray.ensemble.candidates import load_candidates
+from dmlray.ensemble.choice import EnsembleSettings
+from dmlray.ensemble.dense import DenseBlender
+from dmlray.ensemble.precision import Precision
+from dmlray.ensemble.report import save_ensemble
+from dmlray.ensemble.search import search_ensemble
 from dmlray.errors import DataError, MissingInputError, StorageError, UsageError
 from dmlray.registry import load_package
 from dmlray.registry.contents import digest_of
@@ -38,6 +44,27 @@ def test_scores_are_the_ensembles(level: str, split: str, request: pytest.Fixtur
     assert (scores.shape, scores.dtype) == ((len(dataset), 20), np.float32)
     mine = np.take_along_axis(scores, stored.labels.astype(np.int64), axis=1)
     np.testing.assert_allclose(mine, stored.scores, atol=2e-6)
+
+
+@pytest.mark.parametrize("precision", ["float16", "int8"])
+def test_fewer_bits_predict_as_they_were_measured(
+    precision: Precision, video_sweep: SweepFolder, tmp_path: Path
+) -> None:
+    sweep = SweepFolder(Path(shutil.copytree(video_sweep.path, tmp_path / "first")).parent, "first")
+    splits = open_splits(load_settings(sweep).data, train=False)
+    candidates = load_candidates((number, f"model {number}", sweep.trial(number)) for number in range(3))
+    settings = EnsembleSettings(resamples=5, precision=precision)
+    blender = DenseBlender(splits, load_settings(sweep).seed, torch.device("cpu"))
+    found = search_ensemble(candidates, settings, None, blender)
+    save_ensemble(sweep.ensemble("small"), found.report, found.validation, found.test)
+    folder = export_package(sweep, "small")
+    assert found.test is not None
+    scores = load_package(folder).predict(splits["test"])
+    mine = np.take_along_axis(scores, found.test.labels.astype(np.int64), axis=1)
+    np.testing.assert_allclose(mine, found.test.scores, atol=2e-6)
+    stored = safetensors.torch.load_file(next((folder / "members").iterdir()))
+    assert {"float16": torch.float16, "int8": torch.int8}[precision] in {one.dtype for one in stored.values()}
+    assert {"float16": "stored in float16", "int8": "8-bit integers"}[precision] in (folder / "README.md").read_text()
 
 
 def test_predicts_blocks_of_a_reader_as_datasets(video_sweep: SweepFolder, tmp_path: Path) -> None:

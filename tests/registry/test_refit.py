@@ -1,0 +1,145 @@
+"""Members trained anew on all data: what is trained, on what, and what the package says of it."""
+
+import json
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from dmlray.cli.app import app
+from dmlray.config import TrialConfig
+from dmlray.data.dataset import Dataset
+from dmlray.data.union import join_splits
+from dmlray.ensemble.members import load_trial_model
+from dmlray.errors import UsageError
+from dmlray.registry import load_package
+from dmlray.registry.card import model_card
+from dmlray.registry.contents import PackagedMember
+from dmlray.registry.refit import refit_configuration, refit_data, refit_space
+from dmlray.sweep.settings import SweepFolder, load_settings
+from tests.registry.conftest import package_of
+from tests.registry.sweeps import LINEAR
+from tests.train.trials import VIDEOS, make_task, run, write_data
+
+
+def member(trial: int, epoch: int, **config: Any) -> PackagedMember:
+    return PackagedMember(
+        name=f"{trial} (model)",
+        sweep="first",
+        trial=trial,
+        epoch=epoch,
+        gap=0.5,
+        weight=0.5,
+        seed=1,
+        config=TrialConfig.model_validate({**LINEAR, "epochs": 6, **config}),
+        file="members/0000.safetensors",
+        checkpoint="c",
+    )
+
+
+COSINE = {"kind": "adamw", "schedule": {"kind": "cosine"}}
+
+
+def test_a_member_trains_as_long_as_it_was_best_with_the_rates_that_it_had() -> None:
+    found = refit_configuration(member(0, 4, optimizer=COSINE, average_last=2), is_average=False, videos=100)
+    assert (found.epochs, found.keep, found.average_last) == (4, "last", 1)
+    assert found.optimizer.schedule.examples == 600  # type: ignore[union-attr]
+    fixed = {**COSINE, "schedule": {"kind": "cosine", "examples": 50}}
+    assert refit_configuration(member(0, 4, optimizer=fixed), False, 100).optimizer.schedule.examples == 50  # type: ignore[union-attr]
+    assert refit_configuration(member(0, 6, average_last=2), is_average=True, videos=100).average_last == 2
+
+
+def test_a_distilled_member_is_refused(tmp_path: Path) -> None:
+    taught = member(3, 4, loss={"distillation": {"predictions": str(tmp_path)}})
+    with pytest.raises(UsageError, match=r"member 3 \(model\) was distilled: its teacher has no scores"):
+        refit_configuration(taught, False, 100)
+
+
+def test_the_space_trains_each_member_once() -> None:
+    members = [member(7, 4), member(2, 3, modalities=["visual"]), member(9, 4, epochs=5), member(1, 2, average_last=3)]
+    space, trials = refit_space(members, [], 100)
+    assert [one.name for one in space.configurations] == ["trial 7", "trial 2", "trial 1"]
+    assert trials == [0, 1, 0, 2]  # what differed only in epochs that are not trained now is the same
+    for one, place in zip(members, trials, strict=True):
+        config = TrialConfig.model_validate(space.configurations[place].config)
+        assert config == refit_configuration(one, False, 100)
+    assert (space.trials, space.stopping.rule, space.dimensions) == (3, "none", 0)
+
+
+def test_a_union_holds_the_videos_of_all(tmp_path: Path) -> None:
+    from tests.data.videos import FRAME
+
+    data = write_data(tmp_path / "data", FRAME)
+    first, second = (Dataset.open(data / split) for split in ("train", "validation"))
+    union = join_splits(tmp_path / "union" / "train", [first, second])
+    assert list(union.ids) == [*first.ids, *second.ids]
+    union.verify()
+    wanted = second.block(0).features["visual"]
+    assert np.array_equal(union.block(len(first.manifest.shards[0].blocks)).features["visual"], wanted)
+    assert union.manifest.duplicate_ids == len(union.ids) - len(set(union.ids))
+    assert join_splits(tmp_path / "union" / "train", [first, second]).fingerprint == union.fingerprint
+    assert not list((tmp_path / "union").glob(".*"))
+
+
+def test_test_is_not_trained_on(tmp_path: Path) -> None:
+    from tests.data.videos import VIDEO
+
+    data = write_data(tmp_path / "data", VIDEO)
+    for _ in range(2):  # the second time all is there
+        folder = refit_data(tmp_path / "splits", data)
+    sizes = {split: len(Dataset.open(folder / split)) for split in VIDEOS}
+    assert sizes == {**VIDEOS, "train": VIDEOS["train"] + VIDEOS["validation"]}
+    assert Dataset.open(folder / "test").fingerprint == Dataset.open(data / "test").fingerprint
+
+
+@pytest.mark.thorough
+def test_the_last_epoch_is_kept(tmp_path: Path) -> None:
+    """At a rate so high that an epoch is worse than one before it, and the trial ends there."""
+    from tests.data.videos import VIDEO
+
+    data = write_data(tmp_path / "data", VIDEO)
+    wild = {**LINEAR, "epochs": 9, "optimizer": {"kind": "adam", "learning_rate": 30.0}}
+    gaps = [epoch["val_gap"] for epoch in run(make_task(data, tmp_path / "look", wild)).curve()]
+    worse = next(epoch for epoch in range(2, 10) if gaps[epoch - 1] < max(gaps[: epoch - 1]))
+    wild = {**wild, "epochs": worse}
+    best, last = (run(make_task(data, tmp_path / keep, {**wild, "keep": keep})) for keep in ("best", "last"))
+    assert best.outcome.best_epoch < worse
+    assert (last.outcome.best_epoch, last.outcome.value) == (worse, gaps[worse - 1])
+    assert load_trial_model(last.task.directory).epoch == worse
+    mean = run(make_task(data, tmp_path / "mean", {**wild, "keep": "last", "average_last": 2}))
+    report = mean.reports[-1].metrics
+    assert report["val_gap"] == report["val_gap_averaged"]
+    assert load_trial_model(mean.task.directory).is_average
+    assert not load_trial_model(last.task.directory).is_average
+
+
+@pytest.mark.ray
+@pytest.mark.filterwarnings("ignore:The ``noload`` loader")  # SQLAlchemy, of MLflow's models
+def test_the_command(ray_session: None, video_sweep: SweepFolder, tmp_path: Path) -> None:
+    from tests.registry.test_publish import own_copy
+
+    sweep = own_copy(video_sweep, tmp_path)
+    words = ["refit", "--ensemble", "first/top5", "--results", str(sweep.path.parent), "--json"]
+    invoke = partial(CliRunner().invoke, app, catch_exceptions=False)
+    told = invoke(words)
+    assert told.exit_code == 0, told.stderr
+    document = json.loads(told.stdout)
+    assert document["videos"] == VIDEOS["train"] + VIDEOS["validation"]
+    original = load_package(package_of(sweep))
+    again = load_package(Path(document["package"]))
+    assert [one.weight for one in again.contents.members] == [one.weight for one in original.contents.members]
+    assert [one.temperature for one in again.contents.members] == [o.temperature for o in original.contents.members]
+    assert [one.epoch for one in again.contents.members] == [one.epoch for one in original.contents.members]
+    assert again.contents.refit is not None
+    assert again.contents.refit.original == original.digest == document["original"]
+    test = Dataset.open(load_settings(sweep).data / "test")
+    assert 0 < document["test"] <= 1
+    assert document["test_interval"][0] <= document["test"] <= document["test_interval"][1]
+    assert "Validation figures mean nothing for them any more" in model_card(again.contents)
+    assert again.predict(test).shape == (VIDEOS["test"], again.schema.classes)
+    second = invoke(words)  # nothing is left to train
+    assert "starting Ray" not in second.stderr
+    assert json.loads(second.stdout) == document
