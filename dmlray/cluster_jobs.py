@@ -163,7 +163,8 @@ def connect(address: str, insecure: bool) -> Cluster:
     os.environ["RAY_API_SERVER_ADDRESS"] = address  # Ray lets RAY_ADDRESS override what it is given
     from ray.job_submission import JobSubmissionClient
 
-    logging.getLogger("ray").setLevel(logging.ERROR)  # it tells of every upload
+    for module in ("modules.dashboard_sdk", "modules.job.sdk"):  # they tell of every upload and every end
+        logging.getLogger(f"ray.dashboard.{module}").setLevel(logging.ERROR)
     with Cluster(address, None)._answering():  # type: ignore[arg-type]  # there is no client before it answers
         return Cluster(address, JobSubmissionClient(address))
 

@@ -6,15 +6,22 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from dmlray.cli.console import note
 from dmlray.cli.options import DEFAULT_RESULTS, Address, Insecure, Json, Results, answer
 from dmlray.errors import StorageError, UsageError
 
 if TYPE_CHECKING:
     from dmlray.cluster_file import NodeType
+    from dmlray.config import TrialConfig
     from dmlray.data.manifest import Manifest
+    from dmlray.remote import Place
+    from dmlray.sweep.calibrate import Calibration
     from dmlray.sweep.plan import Plan, Recorded
     from dmlray.sweep.settings import Resources, SweepFolder
     from dmlray.sweep.space import Space
+
+
+SPLITS = ("train", "validation", "test")  # also in data.dataset, which is not light
 
 
 def register(app: typer.Typer) -> None:
@@ -33,6 +40,9 @@ def plan(
     source: Annotated[
         str | None, typer.Option("--from", metavar="NAME", help="The sweep whose trials say how long one takes.")
     ] = None,
+    with_calibration: Annotated[
+        bool, typer.Option("--calibrate", help="Train for a minute, here or at --address, to say how long trials take.")
+    ] = False,
     price: Annotated[
         float | None, typer.Option("--price-per-hour", min=0, help="Of a node (default: the file's prices).")
     ] = None,
@@ -47,9 +57,12 @@ def plan(
 ) -> None:
     """Say how many trials would run at once, the hours, what it costs and the storage it needs; refuse what cannot be.
 
-    Example: dmlray plan --space search_spaces/smoke.yaml --data results/data/tfrecords --cluster cluster/gpu.yaml
+    \b
+    Example: dmlray plan --space search_spaces/smoke.yaml \\
+        --data results/data/tfrecords --cluster cluster/gpu.yaml
 
-    Times come from the ended trials of --from NAME, as fast as where those ran, scaled by videos and epochs.
+    Times come from the ended trials of --from NAME, as fast as where those ran, scaled by videos and epochs; or from
+    --calibrate, which really trains some batches of the space's named configurations and of 20 random points.
     """
     from dmlray.sweep.footprint import sampled_configs, sweep_bytes
     from dmlray.sweep.plan import plan_sweep
@@ -64,30 +77,43 @@ def plan(
     if name is not None:
         if data or space:
             raise UsageError("a sweep that exists has its data and space: leave --data and --space out, or the name")
-        wanted, loaded, resources, data = _existing(SweepFolder(results, name), trials, options)
+        wanted, loaded, resources, where = _existing(SweepFolder(results, name), trials, options)
     elif data is not None and space is not None:
+        where = data
         wanted, loaded, resources = _new(space, trials, options)
     else:
         raise UsageError("a plan needs the name of a sweep, or --data and --space")
-    splits = _manifests(data)
+    splits = _manifests(where)
     nodes = _nodes(cluster, address, insecure, resources.gpus_per_trial, price)
-    example = source or name
-    known = _recorded(SweepFolder(results, example), loaded, splits) if example else None
+    if with_calibration and source is not None:
+        raise UsageError("--calibrate measures what --from NAME would tell: give one of them")
+    example, timed = source or name, None
+    configs, workers = sampled_configs(loaded), resources.workers_per_trial
+    if with_calibration:
+        timed = _calibrate(configs, where, splits, resources, address, insecure)
+        train, validation, test = (splits[split].videos if split in splits else 0 for split in SPLITS)
+        known: Recorded | None = timed.recorded(train, validation, test, workers)
+    else:
+        known = _recorded(SweepFolder(results, example), loaded, splits) if example else None
     made = plan_sweep(wanted, resources, nodes, known)
     videos = sum(manifest.videos for split, manifest in splits.items() if split != "train")
-    storage = sweep_bytes(sampled_configs(loaded), splits["validation"].contents, videos, wanted)
+    storage = sweep_bytes(configs, splits["validation"].contents, videos, wanted)
     if as_json:
         known_s = None if known is None else asdict(known)
-        answer({"version": 1, **asdict(made), "storage_bytes": storage, "recorded": known_s})
+        calibrated = None if timed is None else {kind: asdict(one) for kind, one in timed.examples().items()}
+        figures = {"storage_bytes": storage, "recorded": known_s, "calibrated": calibrated}
+        answer({"version": 1, **asdict(made), **figures})
     else:
-        _print(made, resources, known, storage)
+        _print(made, resources, known, storage, "timed here" if timed else "recorded")
+        if timed is not None:
+            _print_calibration(timed, workers)
     if cluster is None:
         _check_disk(results, storage[0])
 
 
 def _existing(
     folder: "SweepFolder", trials: int | None, options: dict[str, float | None]
-) -> "tuple[int, Space, Resources, Path]":
+) -> "tuple[int, Space, Resources, Place]":
     from contextlib import closing
 
     from dmlray.sweep.settings import load_settings, resumed
@@ -111,11 +137,15 @@ def _new(space: Path, trials: int | None, options: dict[str, float | None]) -> "
     return trials or loaded.trials or DEFAULT_TRIALS, loaded, Resources.model_validate(given(options))
 
 
-def _manifests(data: Path) -> "dict[str, Manifest]":
+def _manifests(data: "Place") -> "dict[str, Manifest]":
+    from dmlray.data.dataset import Dataset
     from dmlray.data.manifest import read_manifest
 
-    there = [split for split in ("train", "test") if (data / split).is_dir()]
-    return {split: read_manifest(data / split)[0] for split in ("validation", *there)}
+    there = {split: data / split for split in SPLITS if split == "validation" or (data / split).is_dir()}
+    return {
+        split: read_manifest(place)[0] if isinstance(place, Path) else Dataset.open(place).manifest
+        for split, place in there.items()
+    }
 
 
 def _nodes(
@@ -139,6 +169,32 @@ def _nodes(
 
     with ray_cluster(address, insecure=insecure):
         return [NodeType("node", resources, price=price) for resources in nodes_to_use(gpus)]
+
+
+def _calibrate(
+    configs: "list[TrialConfig]",
+    data: "Place",
+    splits: "dict[str, Manifest]",
+    resources: "Resources",
+    address: str | None,
+    insecure: bool,
+) -> "Calibration":
+    """Here, or on a node of the cluster with what one worker of a trial gets."""
+    from functools import partial
+
+    from dmlray.cluster import ray_cluster, run_there
+    from dmlray.sweep.calibrate import BUDGET_S, calibrate_on
+
+    if "train" not in splits:
+        raise UsageError(f"--calibrate trains on converted videos, and {data} has none: convert some, or give --from")
+    workers = resources.workers_per_trial
+    cpus, gpus = resources.cpus_per_trial / workers, resources.gpus_per_trial / workers
+    note(f"training for {BUDGET_S:.0f} s")
+    work = partial(calibrate_on, configs, data, max(1, int(cpus)), "cuda" if gpus else "cpu")
+    if address is None:
+        return work()
+    with ray_cluster(address, insecure=insecure):
+        return run_there(work, cpus, gpus)
 
 
 def _recorded(folder: "SweepFolder", space: "Space", splits: "dict[str, Manifest]") -> "Recorded | None":
@@ -175,7 +231,9 @@ def _check_disk(results: Path, needed: float) -> None:
         raise StorageError(results, f"has {_size(free)} free, and the sweep needs {_size(needed)}: {remedy}")
 
 
-def _print(made: "Plan", resources: "Resources", known: "Recorded | None", storage: tuple[float, float]) -> None:
+def _print(
+    made: "Plan", resources: "Resources", known: "Recorded | None", storage: tuple[float, float], source: str
+) -> None:
     from dmlray.sweep.summary import span
 
     nodes = ", ".join(f"{count} {name}" for name, count in made.nodes.items())
@@ -186,10 +244,11 @@ def _print(made: "Plan", resources: "Resources", known: "Recorded | None", stora
         ("storage", f"{_size(storage[0])} expected, {_size(storage[1])} if every model were as large as the largest"),
     ]
     if known is None or made.hours is None:
-        rows.append(("time", "unknown: try a few trials (search --trials 4), then give that sweep as --from NAME"))
+        told = "unknown: try a few trials (search --trials 4), then give that sweep as --from NAME; or try --calibrate"
+        rows.append(("time", told))
     else:
         least, most = (span(hours * 3600) for hours in made.hours)
-        one = f"{span(known.mean_s)} a trial, {span(known.longest_s)} at most, by {known.trials} recorded"
+        one = f"{span(known.mean_s)} a trial, {span(known.longest_s)} at most, by {known.trials} {source}"
         rows.append(("time", f"{least} to {most} ({one}; without the start of nodes)"))
         if resources.gpus_per_trial:
             rows.append(("GPU-hours", f"{made.gpu_hours:,.1f} of training"))
@@ -197,8 +256,24 @@ def _print(made: "Plan", resources: "Resources", known: "Recorded | None", stora
         rows.append(("cost", cost))
     for word, text in rows:
         print(f"{word:<18} {text}")
-    for note in made.notes:
-        print(f"note: {note}")
+    for sentence in made.notes:
+        print(f"note: {sentence}")
+
+
+def _print_calibration(timed: "Calibration", workers: int) -> None:
+    for kind, one in timed.examples().items():
+        text = f"{one.train_s * 1e3:.3g} ms a video and epoch, {one.epochs} epochs: {one.model}"
+        print(f"{f'{kind} point':<18} {text}")
+    for refusal in timed.refusals:
+        print(f"note: cannot be trained here: {refusal}")
+    left = timed.points - len(timed.timings) - len(timed.refusals)
+    if left:
+        print(f"note: {left} of {timed.points} points were not reached in the time")
+    if workers > 1:
+        print(f"note: one worker was timed; {workers} are supposed to be {workers} times as fast")
+    print(
+        "note: points were timed one after another; trials that run beside each other, or stop early, take other times"
+    )
 
 
 def _size(count: float) -> str:

@@ -14,6 +14,7 @@ from dmlray.data.inspection import Inspection
 from dmlray.data.synthetic import SynthSpec, synthesize
 from dmlray.ensemble.report import EnsembleReport
 from dmlray.registry.distil import DistillationReport
+from dmlray.registry.contents import Refit
 from dmlray.registry.evaluate import EvaluationReport
 from dmlray.sweep.plan import Plan
 from tests.report.sweeps import make_sweep, trained
@@ -42,7 +43,8 @@ MODELS = {
     "ensemble": {"sweep", "ensemble"} | set(EnsembleReport.model_fields),
     "evaluate": {"predictions"} | set(EvaluationReport.model_fields),
     "distil": set(DistillationReport.model_fields),
-    "plan": {field.name for field in fields(Plan)} | {"storage_bytes", "recorded"},
+    "plan": {field.name for field in fields(Plan)} | {"storage_bytes", "recorded", "calibrated"},
+    "refit": {"sweep", "package"} | set(Refit.model_fields),
 }
 
 

@@ -272,6 +272,7 @@ def dmlray(home: Path, token: str, *words: str) -> "subprocess.CompletedProcess[
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 def test_ray_runs_it(short: Path) -> None:
     """A head with a token, a job whose sweep fails at once for want of data, and the question for its status."""
     pytest.importorskip("aiohttp_cors", reason="ray[default] is not installed: a head has no dashboard")
@@ -284,7 +285,8 @@ def test_ray_runs_it(short: Path) -> None:
     with head(short, "token", *options, PATH=path, RAY_AUTH_TOKEN=token):
         done = dmlray(short, token, *words, "--data", f"{short}/none")
         assert done.returncode == 66, done.stderr
-        assert f"{short}/none/validation: no converted dataset" in done.stderr
+        assert f"{short}/none/train: no converted dataset" in done.stderr
+        assert " INFO " not in done.stderr, done.stderr
         asked = dmlray(short, token, "status", "first", "--address", address, "--json")
         assert (asked.returncode, asked.stdout) == (66, ""), asked.stderr
         assert f"{short}/results/first: no sweep" in asked.stderr
