@@ -40,7 +40,9 @@ def distil(
 ) -> None:
     """Train one student on an ensemble's scores of the training videos, and say how much of its gain the student keeps.
 
-    Example: dmlray distil --ensemble first --space search_spaces/smoke.yaml --name student --trials 2
+    \b
+    Example: dmlray distil --ensemble first \\
+        --space search_spaces/smoke.yaml --name student --trials 2
 
     Killed or stopped, the same command goes on: with the soft labels first, then with the student's sweep.
     """

@@ -20,13 +20,21 @@ Results = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Answer with one JSON document on stdout.")]
 
 
-def _sweeps(context: typer.Context, incomplete: str) -> list[str]:
+def sweeps_there(context: typer.Context, incomplete: str) -> list[str]:
     """For the shell: the sweeps that are there."""
     results = Path(context.params.get("results") or os.environ.get("DMLRAY_RESULTS") or DEFAULT_RESULTS)
     return sorted(path.parent.name for path in results.glob(f"{glob.escape(incomplete)}*/sweep.yaml"))
 
 
-Name = Annotated[str, typer.Argument(help="The sweep's name.", metavar="NAME", autocompletion=_sweeps)]
+def ensembles_there(context: typer.Context, incomplete: str) -> list[str]:
+    """For the shell: the sweeps that are there, and once one is written out, its ensembles."""
+    sweep, slash, _ = incomplete.partition("/")
+    results = Path(context.params.get("results") or os.environ.get("DMLRAY_RESULTS") or DEFAULT_RESULTS)
+    found = results.glob(f"{glob.escape(sweep)}/ensemble/*/members.json") if slash else ()
+    return sorted(f"{sweep}/{path.parent.name}" for path in found) or sweeps_there(context, incomplete)
+
+
+Name = Annotated[str, typer.Argument(help="The sweep's name.", metavar="NAME", autocompletion=sweeps_there)]
 
 
 def _without_password(uri: str | None) -> str | None:

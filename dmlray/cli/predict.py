@@ -7,13 +7,19 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dmlray.cli.console import Bar
-from dmlray.cli.options import DEFAULT_RESULTS, Address, Json, Results, answer
+from dmlray.cli.options import DEFAULT_RESULTS, Address, Json, Results, answer, ensembles_there
 
 if TYPE_CHECKING:
     from dmlray.registry.predict import Job, Told
 
 Ensemble = Annotated[
-    str, typer.Option("--ensemble", metavar="NAME", help="SWEEP, SWEEP/ENSEMBLE or a package's folder.")
+    str,
+    typer.Option(
+        "--ensemble",
+        metavar="NAME",
+        help="SWEEP, SWEEP/ENSEMBLE or a package's folder.",
+        autocompletion=ensembles_there,
+    ),
 ]
 
 
@@ -41,7 +47,9 @@ def predict(
 ) -> None:
     """Predict the labels of videos with an ensemble, shard by shard, in bounded memory.
 
-    Example: dmlray predict --ensemble first --data 'results/tfrecords/test/*' --out submission.csv
+    \b
+    Example: dmlray predict --ensemble first \\
+        --data 'results/tfrecords/test/*' --out submission.csv
 
     Killed or stopped, the same command goes on where it was and ends with the same bytes.
     """

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dmlray.cli.options import DEFAULT_RESULTS, Json, Results, Tracking, answer
+from dmlray.cli.options import DEFAULT_RESULTS, Json, Results, Tracking, answer, ensembles_there
 
 if TYPE_CHECKING:
     from dmlray.ensemble.report import EnsembleReport
@@ -19,7 +19,9 @@ def register(app: typer.Typer) -> None:
 
 
 def publish(
-    ensemble: Annotated[str, typer.Argument(help="SWEEP or SWEEP/ENSEMBLE.", metavar="NAME")],
+    ensemble: Annotated[
+        str, typer.Argument(help="SWEEP or SWEEP/ENSEMBLE.", metavar="NAME", autocompletion=ensembles_there)
+    ],
     save_as: Annotated[
         str | None, typer.Option("--as", help="The registered model's name (default: SWEEP-ENSEMBLE).")
     ] = None,

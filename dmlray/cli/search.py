@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dmlray.cli.console import is_verbose, note, to_stderr
-from dmlray.cli.options import DEFAULT_RESULTS, Address, Insecure, Json, Results, StoragePath, Tracking, TrialCount
+from dmlray.cli.options import (
+    DEFAULT_RESULTS,
+    Address,
+    Insecure,
+    Json,
+    Results,
+    StoragePath,
+    Tracking,
+    TrialCount,
+    sweeps_there,
+)
 from dmlray.errors import DmlrayError, UsageError
 from dmlray.sweep.names import SamplerName, StoppingName
 
@@ -38,7 +48,10 @@ def search(
     ] = None,
     space: Annotated[Path | None, typer.Option(help="The search space, a YAML file.")] = None,
     name: Annotated[str | None, typer.Option(help="What to call the sweep; it lives in RESULTS/NAME.")] = None,
-    resume: Annotated[str | None, typer.Option(metavar="NAME", help="Go on with a sweep, or extend it.")] = None,
+    resume: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Go on with a sweep, or extend it.", autocompletion=sweeps_there),
+    ] = None,
     trials: Annotated[
         TrialCount | None,
         typer.Option(
@@ -99,7 +112,9 @@ def search(
 ) -> None:
     """Search for the models with the best GAP@20.
 
-    Example: dmlray search --data results/data/tfrecords --space search_spaces/smoke.yaml --name first
+    \b
+    Example: dmlray search --data results/data/tfrecords \\
+        --space search_spaces/smoke.yaml --name first
 
     With --stream, training videos are read from TFRecords or Arrow shards and DATA needs only validation/ (and test/).
 

@@ -152,11 +152,27 @@ def test_the_shell_completes_commands_options_and_sweeps(tmp_path: Path) -> None
     assert complete("search --gri") == ["--grid"]
     assert complete("status ") == ["first"]
     assert complete("top x") == []
+    assert complete("search --resume f") == ["first"]
+    (tmp_path / "first/ensemble/top5").mkdir(parents=True)
+    (tmp_path / "first/ensemble/top5/members.json").touch()
+    assert complete("predict --ensemble fi") == ["first"]
+    assert complete("publish first/") == ["first/top5"]
+
+
+def test_help_fits_into_eighty_columns_and_leaves_examples_whole() -> None:
+    for name, command in get_command(app).commands.items():  # type: ignore[attr-defined]
+        lines = CliRunner().invoke(app, [name, "--help"], env={"COLUMNS": "80"}).stdout.splitlines()
+        assert max(map(len, lines)) <= 80, name
+        shown = {line.strip() for line in lines}
+        written = [line.strip() for line in (command.help or "").splitlines()]
+        start = next(place for place, line in enumerate(written) if line.startswith("Example: "))
+        example = written[start : start + 2] if written[start].endswith("\\") else written[start : start + 1]
+        assert set(example) <= shown, f"{name} --help breaks its example"
 
 
 def test_an_example_is_understood_for_every_command() -> None:
     for name, command in get_command(app).commands.items():  # type: ignore[attr-defined]
-        lines = [line.strip() for line in (command.help or "").splitlines()]
+        lines = [line.strip() for line in (command.help or "").replace("\\\n", " ").splitlines()]
         examples = [line.removeprefix("Example: ") for line in lines if line.startswith("Example: ")]
         assert len(examples) == 1, name
         words = shlex.split(examples[0])
