@@ -54,6 +54,7 @@ def ui(
 
     uri = tracking_uri or default_uri(results)
     print(f"MLflow on http://127.0.0.1:{port} over {uri}; Ctrl-C ends it", file=sys.stderr)
+    print("there: Model training (top left), then Experiments, dmlray", file=sys.stderr)
     raise typer.Exit(subprocess.call(ui_command(uri, "127.0.0.1", port)))
 
 

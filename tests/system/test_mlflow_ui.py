@@ -85,6 +85,8 @@ def browser(tmp_path: Path) -> Iterator[Browser]:
 
 def test_a_sweep_is_one_line_that_opens(page: str, browser: Browser) -> None:
     browser.open(f"{page}{RUNS}")
+    browser.click("//*[normalize-space(text())='Model training']")  # as `dmlray ui` says: it opens for agents
+    browser.wait(link("Models"))
     browser.wait(link("first"))
     assert not browser.texts(NAMES)
     browser.click(f"{link('first')}/ancestor::div[@role='gridcell']//button")
