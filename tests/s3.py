@@ -41,8 +41,8 @@ class S3:
     requests: list[tuple[str, str]] = field(default_factory=list)
     lock: Lock = field(default_factory=Lock)
 
-    def keys(self, prefix: str = "") -> dict[str, int]:
-        """Objects with their bytes."""
+    def objects(self, prefix: str = "") -> dict[str, int]:
+        """Their bytes, by key."""
         found = self.client.list_objects_v2(Bucket=BUCKET, Prefix=prefix).get("Contents", [])
         return {item["Key"]: item["Size"] for item in found if not item["Key"].endswith("/")}
 

@@ -61,7 +61,11 @@ def synth(
 def convert(
     source: Annotated[str, typer.Argument(help="A folder of TFRecord shards, or one shard; also s3:// and gs://.")],
     out: Annotated[
-        Path | None, typer.Option(help="Where the Arrow shards go (default: RESULTS/data/<source>).")
+        str | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Where the Arrow shards go (default: RESULTS/data/<source>); s3:// and gs:// get a copy.",
+        ),
     ] = None,
     schema: Annotated[str | None, typer.Option(help="yt8m-frame, yt8m-video, audioset or a YAML file.")] = None,
     split: Annotated[
@@ -82,22 +86,30 @@ def convert(
     from dmlray.cluster import ray_cluster
     from dmlray.data.convert import convert as run
     from dmlray.data.schema import load_schema
+    from dmlray.data.upload import check_free, upload_conversion
+    from dmlray.remote import Address, as_place, without_keys
 
     chosen = load_schema(schema) if schema else None
-    target = out or results / "data" / Path(source).absolute().name
+    place = as_place(without_keys(out, "--out")) if out else results / "data" / Path(source).absolute().name
+    target = results / "data" / place.name if isinstance(place, Address) else place
+    if isinstance(place, Address):
+        check_free(place)
     with Bar("converting", "shards") as bar, ray_cluster(address):
         start = time.monotonic()
         report = run(source, target, chosen, split or (), on_bad_record, bar.update)
+    if isinstance(place, Address):
+        with Bar("copying", "shards") as bar:
+            upload_conversion(target, place, bar.update)
     seconds = time.monotonic() - start
     if as_json:
         splits = {
             name: {"videos": m.videos, "quarantined": m.quarantined, "unreadable_bytes": m.unreadable_bytes}
             for name, m in report.manifests.items()
         }
-        answer({"version": 1, "out": str(target), "seconds": round(seconds, 3), "splits": splits})
+        answer({"version": 1, "out": str(place), "seconds": round(seconds, 3), "splits": splits})
         return
     for name, manifest in report.manifests.items():
-        print(f"{target / name}: {manifest.videos:,} videos in {len(manifest.shards)} shards")
+        print(f"{place / name}: {manifest.videos:,} videos in {len(manifest.shards)} shards")
     note(f"converted in {seconds:.1f} s, without Ray's start")
     if report.quarantined:
         print(f"{report.quarantined} bad records are in the splits' folders named quarantine", file=sys.stderr)

@@ -92,6 +92,7 @@ def _soft_labels(teacher: "SweepFolder", name: str, package: "Package", address:
     if config.stream is not None:
         raise UsageError(f"sweep {config.name} trains on a stream; convert its training videos to distil from them")
     train = Dataset.open(config.data / "train")
+    train.bring()
     folder = teacher.ensemble(name) / soft_labels_name(package, train)
     with planned(package.to(best_device()), [str(train.path)], folder, KEEP, BATCH_VIDEOS) as job:
         run_job(job, address=address)

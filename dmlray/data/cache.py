@@ -37,19 +37,18 @@ class CachedShards:
 
     def __init__(self, uri: Address, manifest: Manifest, fingerprint: str) -> None:
         self.uri, self.folder = uri, cache_folder() / fingerprint
-        self._remote, self._bytes = Remote(uri), sum(shard.bytes for shard in manifest.shards)
+        self._remote, self._shards = Remote(uri), len(manifest.shards)
+        self._bytes = sum(shard.bytes for shard in manifest.shards)
 
     def bring(self, shards: Sequence[ShardRecord]) -> None:
         """Fetch those that are not here. They stay as long as this process lives.
 
         Raises StorageError where one is damaged or they cannot all be kept, UnavailableError when nothing answers.
         """
-        for shard in shards:
-            if Path(shard.file).name != shard.file:  # a manifest must not reach beyond the folder
-                raise StorageError(f"{self._remote}/{MANIFEST}", f"names a shard {shard.file!r} outside of its folder")
         if self.folder not in _held or not self.folder.is_dir():
             self._reserve()
-        if all(self._has(shard) for shard in shards):
+        is_whole = len(shards) == self._shards
+        if all(self._has(shard) for shard in shards) and (self.folder / MANIFEST).is_file() >= is_whole:
             return
         with _locked(self.folder / "fetch.lock"):
             for stale in self.folder.glob(".*"):  # of a process that was killed
@@ -58,6 +57,8 @@ class CachedShards:
             with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="shards") as threads:
                 for done in [threads.submit(self._fetch, shard) for shard in missing]:
                     done.result()
+            if is_whole:  # now it is a data set of its own
+                self._remote.fetch(MANIFEST, self.folder / MANIFEST)
 
     def _reserve(self) -> None:
         root = self.folder.parent

@@ -13,7 +13,8 @@ import pytest
 from dmlray.data import cache
 from dmlray.data.dataset import Dataset, open_splits
 from dmlray.data.manifest import MANIFEST
-from dmlray.errors import ConfigError, MissingInputError, StorageError
+from dmlray.data.upload import check_free, upload_conversion
+from dmlray.errors import ConfigError, MissingInputError, StorageError, UsageError
 from dmlray.remote import Address, Remote
 from tests.data.videos import VIDEO, random_block, write_dataset
 
@@ -156,3 +157,30 @@ def test_processes_fetch_a_shard_once(put: Callable[..., Address], root: Path, f
     for process in processes:
         process.join()
     assert len(list(root.rglob("*.arrow"))) == 3
+
+
+def test_what_was_brought_whole_is_a_data_set_of_its_own(put: Callable[..., Address]) -> None:
+    far = Dataset.open(put("set") / "train")
+    far.bring()
+    assert Dataset.open(far.path).fingerprint == far.fingerprint
+
+
+def test_a_conversion_is_copied_with_its_manifests_last(
+    put: Callable[..., Address], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put("set")
+    sent: list[str] = []
+    write = Remote.put
+    monkeypatch.setattr(Remote, "put", lambda self, name, data: (sent.append(name), write(self, name, data))[1])
+    out = Address(f"file://{tmp_path}/out")
+    check_free(out)
+    upload_conversion(tmp_path / "there/set", out)
+    assert sent[-1] == sent[-5] == MANIFEST
+    assert {name: split.fingerprint for name, split in open_splits(out).items()} == {
+        name: split.fingerprint for name, split in open_splits(tmp_path / "there/set").items()
+    }
+    with pytest.raises(UsageError, match="out holds a data set already"):
+        check_free(out)
+    (tmp_path / "there/set/train/shard-00001.arrow").unlink()
+    with pytest.raises(StorageError, match="is missing, though the manifest names it"):
+        upload_conversion(tmp_path / "there/set", out / "again")
