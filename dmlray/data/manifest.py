@@ -1,10 +1,10 @@
 """What a converted dataset is made of: ``manifest.json`` beside the shards, written last, so that it says: finished."""
 
 import hashlib
-from pathlib import Path
-from typing import Literal, TypeVar
+from pathlib import Path, PurePath
+from typing import Annotated, Literal, TypeVar
 
-from pydantic import NonNegativeInt, ValidationError
+from pydantic import AfterValidator, NonNegativeInt, ValidationError
 
 from dmlray.atomic import write_text
 from dmlray.config import Config
@@ -14,6 +14,12 @@ from dmlray.remote import Address, Place, Remote
 
 MANIFEST = "manifest.json"
 Document = TypeVar("Document", bound=Config)
+
+
+def _in_its_folder(name: str) -> str:
+    if PurePath(name).name != name or name == "..":
+        raise ValueError(f"names a shard {name!r} outside of its folder")
+    return name
 
 
 class SourceFile(Config):
@@ -37,7 +43,7 @@ class SourceRecords(SourceFile):
 class ShardRecord(Config):
     """One Arrow shard: its ``videos`` come from ``sources`` in order; ``blocks`` are videos per record batch."""
 
-    file: str
+    file: Annotated[str, AfterValidator(_in_its_folder)]
     videos: NonNegativeInt
     frames: NonNegativeInt
     blocks: tuple[NonNegativeInt, ...]
