@@ -21,6 +21,7 @@ _ENVIRONMENT = {
     "OMP_WAIT_POLICY": "passive",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # Ray's future default; without it every start warns
     "RAY_process_group_cleanup_enabled": "1",  # children that a worker has forked go with it
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # `sweep.lookout` watches, and needs no process of its own
     "RAY_TRAIN_ENABLE_STATE_TRACKING": "0",
     "RAY_worker_maximum_startup_concurrency": "16",  # a slot is four processes; Ray warns of four times this number
 }
