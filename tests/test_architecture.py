@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parents[1] / "dmlray"
 GROUND = {
     *("errors", "config", "seeding", "atomic", "tracking", "failpoints", "exclusive", "process"),
     *("remote", "copies"),
-    *("cluster", "cluster_file", "cluster_jobs", "cluster_guard", "cluster_token"),
+    *("cluster", "cluster_file", "cluster_jobs", "cluster_guard", "cluster_survey", "cluster_token"),
 }
 STAGES = (
     *("data", "model", "metrics", "train", "sweep", "ensemble", "registry", "report"),
@@ -20,7 +20,7 @@ STAGES = (
 )
 ADAPTERS = {
     "ray": {
-        *("cluster.py", "cluster_jobs.py", "cluster_token.py"),
+        *("cluster.py", "cluster_jobs.py", "cluster_survey.py", "cluster_token.py"),
         *("data/convert.py", "data/stream.py", "train/worker.py"),
         *("sweep/lookout.py", "sweep/slot.py", "sweep/tuner.py"),
         "registry/remote.py",

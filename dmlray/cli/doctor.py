@@ -19,6 +19,9 @@ def register(app: typer.Typer) -> None:
 def doctor(
     data: Annotated[Path | None, typer.Option(help="Also look at this converted data set.")] = None,
     ray: Annotated[bool, typer.Option("--ray", help="Also start Ray here, or join --address: takes seconds.")] = False,
+    gpus_per_trial: Annotated[
+        float, typer.Option(min=0.0, help="With --ray: has a node as many GPUs as a trial is to have?")
+    ] = 0.0,
     address: Address = None,
     as_json: Json = False,
     results: Results = DEFAULT_RESULTS,
@@ -34,7 +37,7 @@ def doctor(
     from dmlray.cli.facts import gather
     from dmlray.tracking.store import default_uri
 
-    findings = examine(gather(results, tracking_uri or default_uri(results), data, address, ray))
+    findings = examine(gather(results, tracking_uri or default_uri(results), data, address, ray, gpus_per_trial))
     if as_json:
         rows = [
             {"check": each.check, "status": each.status, "found": each.found, "remedy": each.remedy}

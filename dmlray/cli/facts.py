@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 _LOCK = "cluster/requirements.txt"  # in a checkout; a wheel has it among its metadata
 _LOOK_S = 10.0
@@ -79,8 +80,12 @@ class Facts:
     data: Mapping[str, Outcome] | None = None
 
 
-def gather(results: Path, tracking_uri: str, data: Path | None, ray_address: str | None, with_ray: bool) -> Facts:
-    """Look at everything; nothing is changed, and nothing is waited for longer than ``_LOOK_S`` (Ray: ``_RAY_S``)."""
+def gather(
+    results: Path, tracking_uri: str, data: Path | None, ray_address: str | None, with_ray: bool, gpus: float = 0.0
+) -> Facts:
+    """Look at everything, Ray's nodes with trials of ``gpus`` GPUs in mind; nothing is changed, and nothing is waited
+    for longer than ``_LOOK_S`` (Ray: ``_RAY_S``).
+    """
     from dmlray.cli.probes import data_outcomes, tracking_outcome
 
     return Facts(
@@ -98,7 +103,7 @@ def gather(results: Path, tracking_uri: str, data: Path | None, ray_address: str
         token=_token(Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token")),
         listening=tuple(listening(_sockets())),
         tracking=tracking_outcome(tracking_uri, _LOOK_S),
-        ray=_ask_ray(ray_address) if with_ray else None,
+        ray=_ask_ray(ray_address, gpus) if with_ray else None,
         data=None if data is None else data_outcomes(data),
     )
 
@@ -184,7 +189,7 @@ def _sockets() -> list[str]:
     return [path.read_text() for path in map(Path, ("/proc/net/tcp", "/proc/net/tcp6")) if path.is_file()]
 
 
-def _ask_ray(address: str | None) -> Outcome:
+def _ask_ray(address: str | None, gpus: float = 0.0) -> Outcome:
     """Start or join Ray in a process of its own, which can be ended when it hangs."""
     command = [sys.executable, "-m", "dmlray.cli.ask_ray", *([address] if address else [])]
     child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
@@ -196,6 +201,14 @@ def _ask_ray(address: str | None) -> Outcome:
         return Outcome(f"Ray did not answer within {_RAY_S:.0f} s", error=True)
     if child.returncode:
         return Outcome(err.strip().splitlines()[-1] if err.strip() else "Ray could not be started", error=True)
-    nodes = json.loads(out.splitlines()[-1])
-    cpus, gpus = (sum(node.get(kind, 0.0) for node in nodes) for kind in ("CPU", "GPU"))
-    return Outcome(f"{len(nodes)} node{'s' * (len(nodes) != 1)} with {cpus:g} CPUs and {gpus:g} GPUs in all")
+    return ray_outcome(json.loads(out.splitlines()[-1]), gpus)
+
+
+def ray_outcome(found: Mapping[str, Any], gpus: float = 0.0) -> Outcome:
+    """What `cli.ask_ray` printed, judged for trials of ``gpus`` GPUs."""
+    nodes, problems = found["nodes"], list(found["problems"])
+    totals = {kind: sum(node.get(kind, 0.0) for node in nodes) for kind in ("CPU", "GPU")}
+    if all(node.get("GPU", 0.0) < gpus for node in nodes):
+        problems.append(f"no node has {gpus:g} GPUs, which a trial is to have")
+    text = f"{len(nodes)} node{'s' * (len(nodes) != 1)} with {totals['CPU']:g} CPUs and {totals['GPU']:g} GPUs in all"
+    return Outcome("; ".join([text, *problems]), error=bool(problems))

@@ -12,6 +12,7 @@ import yaml
 
 from dmlray.atomic import write_text
 from dmlray.cluster import nodes_to_use
+from dmlray.cluster_survey import check_nodes
 from dmlray.errors import InterruptedSweepError, LeaseLostError, SweepExistsError, UnavailableError
 from dmlray.model.build import check_buildable
 from dmlray.remote import Place
@@ -180,11 +181,19 @@ def run_sweep(
             for trial in again:
                 listener(Change("retried", trial, "as --retry-failed asks"))
         with _signals_stop(director, say):
+            check_nodes(*_places(folder, config), say)
             _run_in_slots(director, folder, config, inputs)
         if director.exhausted and director.error is None:
             save_settings(folder, config.model_copy(update={"exhausted": True}))
     _raise_cause(director, folder)
     fetch_ended(folder, config, study.trials())
+
+
+def _places(folder: SweepFolder, config: SweepConfig) -> tuple[list[Path], list[Path]]:
+    """The folders that all nodes write to and read from; what goes through a storage path need not be one folder."""
+    written = [folder.path] if config.storage_path is None else []
+    streamed = [] if config.stream is None or "://" in config.stream else [Path(config.stream)]
+    return written, [place for place in (config.data, *streamed) if isinstance(place, Path) and place.is_dir()]
 
 
 def _run_in_slots(director: StudyDirector, folder: SweepFolder, config: SweepConfig, inputs: Inputs) -> None:
