@@ -40,6 +40,7 @@ cat >"$HOME/.dmlray-env" <<EOF
 export PATH="$venv/bin:\$PATH"
 export RAY_AUTH_MODE=token
 export RAY_worker_maximum_startup_concurrency=16
+export RAY_process_group_cleanup_enabled=1
 export DMLRAY_RESULTS=/mnt/dmlray/results
 EOF
 grep -q dmlray-env "$HOME/.bashrc" 2>/dev/null || echo '. "$HOME/.dmlray-env"' >>"$HOME/.bashrc"
