@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, PositiveInt
+from pydantic import Field, PositiveFloat, PositiveInt
 
 from dmlray.config.base import Config, Dropout
 from dmlray.config.learning import AdamConfig, LossConfig, Optimizer
@@ -27,6 +27,7 @@ class TrialConfig(Config):
     modalities: tuple[str, ...] | None = None  # None: all that the data has
     frames: FramesConfig = FramesConfig()
     l2_normalize: bool = True
+    modality_lengths: tuple[PositiveFloat, ...] | None = None  # to which each modality's frames are scaled before
     component_decay: Annotated[float, Field(ge=0.0, le=2.0)] = 0.0  # of whitened components, see `model.frames`
     encoder: Encoder = NoEncoder()
     pooling: Pooling = SimplePooling()

@@ -92,9 +92,9 @@ def build_model(config: TrialConfig, schema: Schema) -> Classifier:
     else:
         head = _build_head(config, fusion.dim, schema.classes)
     ranges = {modality.name: (modality.minimum, modality.maximum) for modality in modalities}
-    return Classifier(
-        FrameInput(ranges, config.l2_normalize, config.component_decay), towers, fusion, head, config.modality_dropout
-    )
+    lengths = dict(zip(ranges, config.modality_lengths or (), strict=False))
+    frames = FrameInput(ranges, config.l2_normalize, config.component_decay, lengths)
+    return Classifier(frames, towers, fusion, head, config.modality_dropout)
 
 
 def check_buildable(config: TrialConfig, schema: Schema) -> None:

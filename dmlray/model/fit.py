@@ -38,7 +38,10 @@ def check_heads(config: TrialConfig) -> None:
 
 
 def check_training(config: TrialConfig, modalities: Sequence[str]) -> None:
-    """Is there what training is to disturb, to learn from and to average?"""
+    """Is there what training is to scale, to disturb, to learn from and to average?"""
+    if config.modality_lengths is not None and len(config.modality_lengths) != len(modalities):
+        expected = f"a length for each of {', '.join(modalities)}"
+        raise ConfigError("modality_lengths", list(config.modality_lengths), expected)
     if config.modality_dropout and len(modalities) == 1:
         expected = f"0 with one modality ({modalities[0]}), which is never left out"
         raise ConfigError("modality_dropout", config.modality_dropout, expected)

@@ -28,16 +28,25 @@ class FrameInput(nn.Module):
     principal components, in falling order, that whitening made equally large (Abu-El-Haija et al., 2016, section 3.2);
     p > 0 takes some of it back, so that distances between videos are less those of the noise in the last components.
 
+    Frames of the modalities in ``modality_lengths`` are then scaled to that length, each modality by itself, so that
+    sound counts for as much in one video as in another. On YouTube-8M's averaged vectors sound is 0.6 times as long as
+    the picture, but from 0.3 to 1.05 times in nine videos of ten.
+
     features {modality: (B, T, D), uint8 or float32} and mask (B, T) give {modality: (B, T, D) float32}, 0 on padding.
     """
 
     def __init__(
-        self, ranges: Mapping[str, tuple[float, float]], l2_normalize: bool, component_decay: float = 0.0
+        self,
+        ranges: Mapping[str, tuple[float, float]],
+        l2_normalize: bool,
+        component_decay: float = 0.0,
+        modality_lengths: Mapping[str, float] | None = None,
     ) -> None:
         super().__init__()
         self.ranges = dict(ranges)
         self.l2_normalize = l2_normalize
         self.component_decay = component_decay
+        self.modality_lengths = dict(modality_lengths or {})
 
     def forward(self, features: Mapping[str, Tensor], mask: Tensor) -> dict[str, Tensor]:
         padding = ~mask[..., None]  # (B, T, 1)
@@ -50,6 +59,8 @@ class FrameInput(nn.Module):
             if self.component_decay:
                 ranks = torch.arange(1, values.shape[-1] + 1, device=values.device, dtype=values.dtype)
                 frames[name] = frames[name] * ranks.pow(-self.component_decay)
+            if name in self.modality_lengths:
+                frames[name] = self.modality_lengths[name] * _normalized({name: frames[name]})[name]
         return _normalized(frames) if self.l2_normalize else frames
 
 

@@ -41,6 +41,12 @@ MISFITS = {
         "modality_dropout",
         "0 with one modality (audio), which is never left out, got 0.2",
     ),
+    "too few lengths": (
+        FRAME_SCHEMA,
+        {"modality_lengths": [1.0]},
+        "modality_lengths",
+        "a length for each of visual, audio, got [1.0]",
+    ),
     "more checkpoints than epochs": (FRAME_SCHEMA, {"average_last": 6}, "average_last", "at most epochs = 5, got 6"),
     "videos to mix, one by one": (FRAME_SCHEMA, {"mixup": 0.2, "batch_size": 1}, "mixup", "none to mix with, got 0.2"),
     "a teacher that is not there": (

@@ -57,3 +57,14 @@ def test_component_decay_shrinks_later_components_before_the_length_is_taken():
         assert_close(shrunk[name], values / torch.arange(1.0, values.shape[-1] + 1).sqrt())
     joined = torch.cat(list(FrameInput(RANGES, True, 0.5)(features, mask).values()), dim=-1)
     assert_close(joined[mask], torch.nn.functional.normalize(torch.cat(list(shrunk.values()), dim=-1)[mask], dim=-1))
+
+
+def test_modality_lengths_are_those_of_each_frame_of_the_modality_before_the_whole_is_scaled():
+    features, mask = random_features(FRAME_SCHEMA, [2, 4], seed=0)
+    plain = FrameInput(RANGES, l2_normalize=False)(features, mask)
+    scaled = FrameInput(RANGES, l2_normalize=False, modality_lengths={"audio": 0.5})(features, mask)
+    assert_close(scaled["audio"], 0.5 * torch.nn.functional.normalize(plain["audio"], dim=-1))
+    assert_close(scaled["visual"], plain["visual"])
+    both = FrameInput(RANGES, l2_normalize=True, modality_lengths={"visual": 1.0, "audio": 0.5})(features, mask)
+    assert_close(both["audio"][mask].norm(dim=-1), torch.full((6,), 0.2**0.5))
+    assert not both["audio"][~mask].any()
