@@ -26,12 +26,12 @@ if [ "$source_of_nfs" != - ] && ! mountpoint -q /mnt/dmlray; then
 fi
 mkdir -p /mnt/dmlray/data /mnt/dmlray/results
 
-wanted=$(cat "$project/cluster/requirements.txt" "$project/pyproject.toml" | sha256sum)
+wanted=$(cat "$project/cluster/requirements.txt" "$project/cluster/dashboard.txt" "$project/pyproject.toml" | sha256sum)
 if [ "$(cat "$venv/.installed" 2>/dev/null)" != "$wanted" ]; then
     python3 -m pip install --quiet --user 'uv>=0.8,<1'
     uv=$(python3 -c 'import sysconfig; print(sysconfig.get_path("scripts", "posix_user"))')/uv
     "$uv" venv --quiet --clear --python 3.11 "$venv"
-    "$uv" pip install --quiet --python "$venv" -r "$project/cluster/requirements.txt"
+    "$uv" pip install --quiet --python "$venv" -r "$project/cluster/requirements.txt" -r "$project/cluster/dashboard.txt"
     "$uv" pip install --quiet --python "$venv" --no-deps -e "$project"
     echo "$wanted" >"$venv/.installed"
 fi

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 DASHBOARD = "http://127.0.0.1:8265"
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _OWN = ("submit", "address", "results", "space")  # what becomes something else over there, or nothing
-_PLACES = ("data", "stream")
+_PLACES = ("data", "stream", "storage_path")
 
 
 def submit_search(
@@ -84,10 +84,13 @@ def _words(option: Any, value: Any) -> Iterator[str]:
 
 
 def _check_places(context: typer.Context) -> None:
+    """Places are the cluster's, and hold no keys: a job's command can be read by whoever may see the dashboard."""
+    from dmlray.remote import without_keys
+
     for name in _PLACES:
-        value = str(context.params.get(name) or "/")
-        if not value.startswith("/") and ":/" not in value:
-            raise UsageError(f"--{name} {value} must be a place that the cluster's nodes see, from / on or s3://…")
+        option, value = f"--{name.replace('_', '-')}", str(context.params.get(name) or "/")
+        if not without_keys(value, option).startswith("/") and "://" not in value:
+            raise UsageError(f"{option} {value} must be a place that the cluster's nodes see, from / on or s3://…")
 
 
 def _finish(ended: "Ended", sweep: str, address: str) -> None:

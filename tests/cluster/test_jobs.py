@@ -188,6 +188,7 @@ def test_a_stopped_sweep_can_be_resumed(fake: FakeHead, tmp_path: Path) -> None:
     ("words", "problem"),
     [
         (["--data", "results/data"], "--data results/data must be a place that the cluster's nodes see"),
+        (["--data", "s3://key:secret@bucket/d"], "--data must be without keys"),
         (["--data", "/d", "--results", "mine"], "--results must be a folder on the cluster"),
         (["--data", "/d", "--set", "space.epochs=none"], "epochs"),
     ],
@@ -275,7 +276,7 @@ def dmlray(home: Path, token: str, *words: str) -> "subprocess.CompletedProcess[
 @pytest.mark.slow
 def test_ray_runs_it(short: Path) -> None:
     """A head with a token, a job whose sweep fails at once for want of data, and the question for its status."""
-    pytest.importorskip("aiohttp_cors", reason="ray[default] is not installed: a head has no dashboard")
+    pytest.importorskip("aiohttp_cors", reason="a head has no dashboard without cluster/dashboard.txt")
     token, port = "0123456789abcdef" * 2, free_port()
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     options = ["--num-cpus=1", "--include-dashboard=true", f"--dashboard-port={port}", "--dashboard-host=127.0.0.1"]

@@ -14,15 +14,23 @@ from dmlray.config import TrialConfig
 from dmlray.data.dataset import Dataset
 from dmlray.data.union import join_splits
 from dmlray.ensemble.members import load_trial_model
-from dmlray.errors import UsageError
+from dmlray.errors import InterruptedSweepError, SweepExistsError, UsageError
+from dmlray.model.build import check_buildable
 from dmlray.registry import load_package
 from dmlray.registry.card import model_card
 from dmlray.registry.contents import PackagedMember
+from dmlray.registry.find import find_package
 from dmlray.registry.refit import refit_configuration, refit_data, refit_space
-from dmlray.sweep.settings import SweepFolder, load_settings
+from dmlray.sweep.director import Listener, StudyDirector
+from dmlray.sweep.inputs import check_inputs
+from dmlray.sweep.settings import SweepConfig, SweepFolder, load_settings
+from dmlray.sweep.space import load_space
+from dmlray.sweep.study import Study
+from dmlray.train.channel import Event, TrialEnd
+from dmlray.train.trial import run_trial
 from tests.registry.conftest import package_of
 from tests.registry.sweeps import LINEAR
-from tests.train.trials import VIDEOS, make_task, run, write_data
+from tests.train.trials import CPU, VIDEOS, make_task, run, write_data
 
 
 def member(trial: int, epoch: int, **config: Any) -> PackagedMember:
@@ -116,16 +124,37 @@ def test_the_last_epoch_is_kept(tmp_path: Path) -> None:
     assert not load_trial_model(last.task.directory).is_average
 
 
-@pytest.mark.ray
+def train_here(left: list[int], folder: SweepFolder, config: SweepConfig, listeners: list[Listener], *_: Any) -> None:
+    """`sweep.session.run_sweep` without Ray, interrupted after as many trials as are ``left``."""
+    schema = check_inputs(config).schema
+    with Study.driven(folder.study, lambda error: None, print) as study:
+        check = partial(check_buildable, schema=schema)
+        director = StudyDirector(config, folder, load_space(folder.space), study, check)
+        for listener in listeners:
+            director.listen(listener)
+        while (task := director.next_task()) is not None:
+            if not left:
+                raise InterruptedSweepError("stopped")
+            left.pop()
+            outcome = run_trial(task, lambda report, n=task.number: director.on_event(Event(n, report)), CPU)
+            director.on_event(Event(task.number, TrialEnd(outcome=outcome)))
+
+
+@pytest.mark.thorough
 @pytest.mark.filterwarnings("ignore:The ``noload`` loader")  # SQLAlchemy, of MLflow's models
-def test_the_command(ray_session: None, video_sweep: SweepFolder, tmp_path: Path) -> None:
+def test_the_command(video_sweep: SweepFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from tests.registry.test_publish import own_copy
 
     sweep = own_copy(video_sweep, tmp_path)
     words = ["refit", "--ensemble", "first/top5", "--results", str(sweep.path.parent), "--json"]
-    invoke = partial(CliRunner().invoke, app, catch_exceptions=False)
-    told = invoke(words)
+    invoke = partial(CliRunner().invoke, app, words)
+    monkeypatch.setattr("dmlray.sweep.session.run_sweep", partial(train_here, [1]))
+    assert isinstance(invoke().exception, InterruptedSweepError)
+    assert not (sweep.ensemble("top5-refit") / "package").exists()
+    monkeypatch.setattr("dmlray.sweep.session.run_sweep", partial(train_here, [1] * 9))
+    told = invoke()
     assert told.exit_code == 0, told.stderr
+    assert "trial   0" not in told.stderr  # it was finished before
     document = json.loads(told.stdout)
     assert document["videos"] == VIDEOS["train"] + VIDEOS["validation"]
     original = load_package(package_of(sweep))
@@ -140,6 +169,10 @@ def test_the_command(ray_session: None, video_sweep: SweepFolder, tmp_path: Path
     assert document["test_interval"][0] <= document["test"] <= document["test_interval"][1]
     assert "Validation figures mean nothing for them any more" in model_card(again.contents)
     assert again.predict(test).shape == (VIDEOS["test"], again.schema.classes)
-    second = invoke(words)  # nothing is left to train
-    assert "starting Ray" not in second.stderr
-    assert json.loads(second.stdout) == document
+    monkeypatch.setattr("dmlray.sweep.session.run_sweep", None)  # nothing is left to train
+    assert json.loads(invoke().stdout) == document
+    assert find_package("first/top5-refit", sweep.path.parent) == Path(document["package"])
+    (sweep.path.parent / "first-top5-refit" / "space.yaml").write_text("space: {epochs: 2}\n")
+    other = invoke().exception
+    assert isinstance(other, SweepExistsError)
+    assert "trains something else: choose another --name" in str(other)
