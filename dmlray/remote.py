@@ -77,6 +77,14 @@ def without_keys(uri: str, option: str) -> str:
     return uri
 
 
+def shown(uri: str) -> str:
+    """``uri`` as messages have it: without keys and options."""
+    if not is_uri(uri):
+        return uri
+    parts = urlsplit(uri)
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+
+
 def beneath(place: str, name: str) -> str:
     """The address of ``name`` in the folder ``place``, whose options it keeps."""
     if not is_uri(place):
@@ -99,7 +107,7 @@ class Remote:
         return Remote, (self.uri, self.patience_s)
 
     def __str__(self) -> str:
-        return urlsplit(self.uri)._replace(query="").geturl() if is_uri(self.uri) else self.uri
+        return shown(self.uri)
 
     def below(self, name: str) -> "Remote":
         """The folder ``name`` in this one."""

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from dmlray.errors import StorageError, UnavailableError, UsageError
-from dmlray.remote import Address, Remote, as_place, beneath, without_keys
+from dmlray.remote import Address, Remote, as_place, beneath, shown, without_keys
 from tests.s3 import BUCKET, S3, SECRET, Trouble, serve
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
@@ -121,3 +121,5 @@ def test_places() -> None:
     assert data / "train" == "s3://bucket/data/set/train?region=x"
     assert data.name == "set"
     assert beneath("/a/", "b") == "/a/b"
+    assert shown("s3://key:secret@bucket/x?scheme=http") == "s3://bucket/x"
+    assert shown("a?b@c") == "a?b@c"

@@ -164,6 +164,13 @@ def check_data(facts: Facts) -> Iterator[Finding]:
         yield _tried("data", found, "dmlray convert SOURCE --out DATA makes it, or finishes it")
 
 
+def check_storage(facts: Facts) -> Iterator[Finding]:
+    """The storage path that was asked about."""
+    if facts.storage is not None:
+        remedy = "make the bucket, or give this machine's role, ~/.aws or environment the right to use it"
+        yield _tried("storage path", facts.storage, remedy, UNAVAILABLE)
+
+
 CHECKS = (
     check_python,
     check_packages,
@@ -175,6 +182,7 @@ CHECKS = (
     check_tracking,
     check_ray,
     check_data,
+    check_storage,
 )
 
 

@@ -1,11 +1,10 @@
 """`dmlray doctor`: is this machine ready for a sweep, and if not, what helps?"""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dmlray.cli.options import DEFAULT_RESULTS, Address, Json, Results, Tracking, answer
+from dmlray.cli.options import DEFAULT_RESULTS, Address, Json, Results, StoragePath, Tracking, answer
 
 if TYPE_CHECKING:
     from dmlray.cli.checks import Finding
@@ -17,7 +16,11 @@ def register(app: typer.Typer) -> None:
 
 
 def doctor(
-    data: Annotated[Path | None, typer.Option(help="Also look at this converted data set.")] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(metavar="FOLDER", help="Also look at this converted data set, here or at s3://, gs://."),
+    ] = None,
+    storage_path: StoragePath = None,
     ray: Annotated[bool, typer.Option("--ray", help="Also start Ray here, or join --address: takes seconds.")] = False,
     gpus_per_trial: Annotated[
         float, typer.Option(min=0.0, help="With --ray: has a node as many GPUs as a trial is to have?")
@@ -35,9 +38,11 @@ def doctor(
     """
     from dmlray.cli.checks import examine, exit_code
     from dmlray.cli.facts import gather
+    from dmlray.remote import as_place, without_keys
     from dmlray.tracking.store import default_uri
 
-    findings = examine(gather(results, tracking_uri or default_uri(results), data, address, ray, gpus_per_trial))
+    uri, place = tracking_uri or default_uri(results), as_place(without_keys(data, "--data")) if data else None
+    findings = examine(gather(results, uri, place, address, ray, gpus_per_trial, storage_path))
     if as_json:
         rows = [
             {"check": each.check, "status": each.status, "found": each.found, "remedy": each.remedy}

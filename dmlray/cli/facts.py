@@ -14,6 +14,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from dmlray.remote import Place
+
 _LOCK = "cluster/requirements.txt"  # in a checkout; a wheel has it among its metadata
 _LOOK_S = 10.0
 _RAY_S = 90.0
@@ -60,7 +62,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Facts:
-    """Everything that the checks judge. ``ray`` and ``data`` are None where nobody asked for them."""
+    """Everything that the checks judge. ``ray``, ``data`` and ``storage`` are None where nobody asked for them."""
 
     python: tuple[int, int, int]
     requirements: Sequence[str]  # as PEP 508 has them
@@ -78,15 +80,22 @@ class Facts:
     tracking: Outcome
     ray: Outcome | None = None
     data: Mapping[str, Outcome] | None = None
+    storage: Outcome | None = None
 
 
 def gather(
-    results: Path, tracking_uri: str, data: Path | None, ray_address: str | None, with_ray: bool, gpus: float = 0.0
+    results: Path,
+    tracking_uri: str,
+    data: Place | None,
+    ray_address: str | None,
+    with_ray: bool,
+    gpus: float = 0.0,
+    storage_path: str | None = None,
 ) -> Facts:
-    """Look at everything, Ray's nodes with trials of ``gpus`` GPUs in mind; nothing is changed, and nothing is waited
-    for longer than ``_LOOK_S`` (Ray: ``_RAY_S``).
+    """Look at everything, Ray's nodes with trials of ``gpus`` GPUs in mind; nothing is changed (on the storage path a
+    file comes and goes), and nothing is waited for longer than ``_LOOK_S`` (Ray: ``_RAY_S``; storage: 25 s).
     """
-    from dmlray.cli.probes import data_outcomes, tracking_outcome
+    from dmlray.cli.probes import data_outcomes, storage_outcome, tracking_outcome
 
     return Facts(
         python=sys.version_info[:3],
@@ -105,6 +114,7 @@ def gather(
         tracking=tracking_outcome(tracking_uri, _LOOK_S),
         ray=_ask_ray(ray_address, gpus) if with_ray else None,
         data=None if data is None else data_outcomes(data),
+        storage=None if storage_path is None else storage_outcome(storage_path),
     )
 
 

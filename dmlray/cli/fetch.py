@@ -34,7 +34,7 @@ def fetch(
     """
     from contextlib import closing
 
-    from dmlray.sweep.fetching import fetch_trial
+    from dmlray.sweep.fetching import fetch_trial, is_head
     from dmlray.sweep.ownership import claims
     from dmlray.sweep.settings import SweepFolder, check_name, load_settings
     from dmlray.sweep.study import Study
@@ -42,7 +42,8 @@ def fetch(
     folder = SweepFolder(results, check_name(name, "NAME"))
     remote = take_up(folder, storage_path)
     with closing(Study.open(folder.study, read_only=True)) as study:
-        trials = [trial.number for trial in study.trials() if trial.attempts]
+        begun = [trial for trial in study.trials() if trial.attempts]
+    trials = [trial.number for trial in begun if trial.state.is_finished or not is_head(folder)]
     config = load_settings(folder)
     with Bar("fetching", "trials") as bar:
         for done, number in enumerate(trials, start=1):

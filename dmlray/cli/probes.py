@@ -11,6 +11,7 @@ from urllib.parse import quote, urlsplit
 
 from dmlray.cli.facts import Outcome
 from dmlray.errors import DmlrayError
+from dmlray.remote import Place
 
 _PORTS = {"postgresql": 5432, "mysql": 3306}
 
@@ -31,7 +32,19 @@ def tracking_outcome(uri: str, timeout_s: float) -> Outcome:
     return Outcome(f"{uri} is no address that can be tried")
 
 
-def data_outcomes(folder: Path) -> Mapping[str, Outcome]:
+def storage_outcome(storage_path: str) -> Outcome:
+    """Can files be written, read and deleted there?"""
+    from dmlray.remote import Remote
+
+    remote = Remote(storage_path)
+    try:
+        remote.probe()
+    except DmlrayError as error:
+        return Outcome(str(error), error=True)
+    return Outcome(f"{remote} takes files, gives them back and lets them go")
+
+
+def data_outcomes(folder: Place) -> Mapping[str, Outcome]:
     """Each split of a converted data set: is it there, finished, of one schema, and has every shard its full size?"""
     from dmlray.data.dataset import open_splits
 

@@ -196,6 +196,7 @@ def search(
         submit_search(context, check_name(name), space, address, insecure, results)
         return
     place = as_place(without_keys(data, "--data"))
+    stream = stream and without_keys(stream, "--stream")
     uri = tracking_uri or default_uri(results)
     learnt, prior = _learn(SweepFolder(results, source), loaded) if source else (None, [])
     config = new_config(
@@ -245,6 +246,7 @@ def run_shown(
 ) -> None:
     """Run a sweep to its end, with its progress on stderr and its best trials on stdout."""
     from contextlib import closing
+    from functools import partial
     from time import monotonic
 
     from dmlray.cli.configurations import print_configurations
@@ -253,6 +255,7 @@ def run_shown(
     from dmlray.cluster import ray_cluster
     from dmlray.ensemble.live import LIVE_FILE, LiveEnsemble, LiveUpdates
     from dmlray.sweep.director import Change
+    from dmlray.sweep.fetching import fetch_trial
     from dmlray.sweep.mirror import SweepMirror
     from dmlray.sweep.session import run_sweep
     from dmlray.sweep.settings import end_of, load_settings, wanted
@@ -279,7 +282,7 @@ def run_shown(
     console = to_stderr()
     with (
         SweepProgress(console, is_verbose()) as progress,
-        closing(LiveUpdates(LiveEnsemble(folder.path / LIVE_FILE), folder.trial)) as live,
+        closing(LiveUpdates(LiveEnsemble(folder.path / LIVE_FILE), partial(fetch_trial, folder, config))) as live,
         SweepMirror(config, list(trials.values()), progress.say, live.so_far) as mirror,
     ):
         live.add(_complete(trials.values()))

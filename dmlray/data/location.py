@@ -12,6 +12,7 @@ from pyarrow.fs import FileSelector, FileSystem, FileType, LocalFileSystem
 from dmlray.data.manifest import SourceFile
 from dmlray.data.plan import is_shard_name
 from dmlray.errors import DmlrayError, MissingInputError, UnavailableError, UsageError
+from dmlray.remote import shown
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ def locate(source: str | Path) -> Location:
     try:
         filesystem, root = FileSystem.from_uri(str(source))
     except (ValueError, NotImplementedError, OSError) as error:
-        raise UsageError(f"{source} cannot be opened ({error})") from error
+        raise UsageError(f"{shown(str(source))} cannot be opened ({error})") from error
     location = Location(str(source), root, filesystem)
     with reached(location):
         if filesystem.get_file_info(root).type == FileType.File:
@@ -78,7 +79,7 @@ def reached(location: Location) -> Iterator[None]:
     except OSError as error:
         if location.filesystem is None or isinstance(error, DmlrayError):
             raise
-        raise UnavailableError(f"{location.uri} cannot be read ({str(error).partition(chr(10))[0]})") from error
+        raise UnavailableError(f"{shown(location.uri)} cannot be read ({str(error).partition(chr(10))[0]})") from error
 
 
 def list_files(location: Location) -> list[SourceFile]:

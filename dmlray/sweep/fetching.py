@@ -139,6 +139,12 @@ def note_origin(folder: SweepFolder, lineage: Origin) -> None:
     write_text(folder.path / _ORIGIN, lineage.model_dump_json() + "\n")
 
 
+def is_head(folder: SweepFolder) -> bool:
+    """Whether a head works, or last worked, in this folder: then what runs may be newer here than its copy."""
+    origin = origin_of(folder)
+    return origin is not None and origin.is_head
+
+
 def trial_copy(folder: SweepFolder, remote: Remote, number: int) -> FolderCopy:
     """The copy of a trial's folder."""
     path = folder.trial(number)

@@ -49,6 +49,7 @@ def shipping(
         yield lambda change: None
         return
     remote = sweep_remote(config.storage_path, config.name)
+    remote.probe()
     owner = Ownership.take(remote, say)
     try:
         past = past_copies(remote)
@@ -61,7 +62,7 @@ def shipping(
     shipper = Shipper(folder, remote, owner, past, on_lost, say)
     try:
         yield shipper.on_change
-    except BaseException:
+    except Exception:  # who interrupts twice does not wait for a last copy
         with suppress(DmlrayError):
             shipper.close()
         raise

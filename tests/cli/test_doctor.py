@@ -14,7 +14,7 @@ from dmlray.cli import facts as module
 from dmlray.cli.app import app
 from dmlray.cli.checks import GIB, examine, exit_code
 from dmlray.cli.facts import Facts, Gpus, Outcome, Space, Token, gather, listening, locked
-from dmlray.cli.probes import data_outcomes, tracking_outcome
+from dmlray.cli.probes import data_outcomes, storage_outcome, tracking_outcome
 from tests.data.videos import VIDEO, random_block, write_dataset
 
 SOUND = Facts(
@@ -187,3 +187,12 @@ def test_ray_is_asked_in_a_process_of_its_own(monkeypatch: pytest.MonkeyPatch) -
     assert outcome.text.startswith("1 node with")
     monkeypatch.setattr(module, "_RAY_S", 2.0)
     assert module._ask_ray("127.0.0.1:9") == Outcome("Ray did not answer within 2 s", error=True)
+
+
+def test_a_storage_path_is_tried(tmp_path: Path) -> None:
+    good, bad = storage_outcome(str(tmp_path / "there")), storage_outcome("/proc/nothing")
+    assert not good.error
+    assert not list((tmp_path / "there").iterdir())
+    (finding,) = [each for each in examine(replace(SOUND, storage=bad)) if each.status != "ok"]
+    assert (finding.check, finding.code) == ("storage path", 69)
+    assert "/proc/nothing could not be read or written" in finding.found

@@ -10,13 +10,13 @@ import pytest
 from tests.faults.conftest import MakeSandbox
 from tests.faults.invariants import Table, check, interrupted_steps, table
 from tests.faults.plan import Fault
-from tests.faults.runs import OnRay
+from tests.faults.runs import Answer, Driver, OnRay
 from tests.faults.sandbox import NAME, Sandbox
 from tests.faults.summary import Row
 from tests.s3 import BUCKET, S3, SECRET, Trouble, serve
 
 pytestmark = [
-    pytest.mark.timeout(600),
+    pytest.mark.timeout(1500),
     pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning"),
 ]
 
@@ -39,6 +39,11 @@ def s3(server: S3) -> S3:
 STORAGE = ("--storage-path", f"s3://{BUCKET}/all")
 
 
+def end(sandbox: Sandbox, driver: Driver, code: int | None = None) -> Answer:
+    """As `Sandbox.ended`, with time for the hundreds of requests of a sweep on a busy machine."""
+    return sandbox.ended(driver, code, timeout_s=500)
+
+
 def lose_head(sandbox: Sandbox, uncopied: int | None = None) -> None:
     """The machine is gone; the next has an empty folder. The end of trial ``uncopied`` was in the lost study alone."""
     results, oracle = sandbox.folder / "results", sandbox.folder / "oracle.jsonl"
@@ -52,11 +57,11 @@ def lose_head(sandbox: Sandbox, uncopied: int | None = None) -> None:
 
 def go_on(sandbox: Sandbox, s3: S3, row: Row, expected: Table, *, is_fallback: bool = False) -> None:
     """Resume from the storage alone; then everything must be as if nothing had happened."""
-    answer = sandbox.ended(sandbox.resume(options=STORAGE, **s3.environment), code=0)
+    answer = end(sandbox, sandbox.resume(options=STORAGE, **s3.environment), code=0)
     row.tally = check(sandbox, is_fallback=is_fallback)
     assert table(sandbox) == expected, "I8"
     assert SECRET not in answer.out + answer.err + (sandbox.sweep / "sweep.yaml").read_text()
-    finished = sandbox.start(sandbox.folder, sandbox.plan(), ["fsck", NAME], s3.environment).finish()
+    finished = sandbox.start(sandbox.folder, sandbox.plan(), ["fsck", NAME], s3.environment).finish(300)
     assert finished.code == 0, finished.out + finished.err
 
 
@@ -64,7 +69,7 @@ def go_on(sandbox: Sandbox, s3: S3, row: Row, expected: Table, *, is_fallback: b
 def test_quick(make: MakeSandbox, row: Callable[..., Row], uninterrupted: Table, s3: S3) -> None:
     sandbox, named = make(), row(30, "head lost with its disk, gone on with from S3", "after-report, trial 1")
     fault = Fault("after-report", "kill", {"trial": 1, "epoch": 2})
-    sandbox.ended(sandbox.begin(fault, options=STORAGE, **s3.environment))
+    end(sandbox, sandbox.begin(fault, options=STORAGE, **s3.environment))
     lose_head(sandbox)
     go_on(sandbox, s3, named, uninterrupted)
     assert named.tally is not None
@@ -85,10 +90,10 @@ PLACES: Mapping[str, Mapping[str, int]] = {
 def test_a_head_is_lost(make: MakeSandbox, row: Callable[..., Row], uninterrupted: Table, s3: S3, place: str) -> None:
     """Where its study was not copied yet, the same is asked for again; who was trained to the end does no step more."""
     sandbox, named = make(), row(30, "head lost with its disk, gone on with from S3", place)
-    sandbox.ended(sandbox.begin(Fault(place, "kill", PLACES[place], times=1), options=STORAGE, **s3.environment))
+    end(sandbox, sandbox.begin(Fault(place, "kill", PLACES[place], times=1), options=STORAGE, **s3.environment))
     lose_head(sandbox, uncopied=5 if place == "after-tell" else None)
     if not s3.objects("all/toy/copies"):  # then nothing had begun
-        sandbox.ended(sandbox.begin(options=STORAGE, **s3.environment), code=0)
+        end(sandbox, sandbox.begin(options=STORAGE, **s3.environment), code=0)
         named.tally = check(sandbox)
         assert table(sandbox) == uninterrupted, "I8"
         return
@@ -101,7 +106,7 @@ def test_a_worker_dies_while_it_copies(
     make: MakeSandbox, row: Callable[..., Row], uninterrupted: Table, s3: S3, at: str
 ) -> None:
     sandbox, named = make(), row(20, "worker killed while it uploads", at)
-    sandbox.ended(sandbox.begin(Fault(at, "kill", {"trial": 2}), options=STORAGE, **s3.environment), code=0)
+    end(sandbox, sandbox.begin(Fault(at, "kill", {"trial": 2}), options=STORAGE, **s3.environment), code=0)
     named.tally = check(sandbox)
     assert table(sandbox) == uninterrupted, "I8"
     lose_head(sandbox)
@@ -116,7 +121,7 @@ def test_the_storage_has_a_bad_day(
     sandbox, named = make(), row(17, f"S3 answers {what}", "storms in PUT, GET and LIST")
     s3.troubles += [Trouble("PUT", "trials/0001", what, 5), Trouble("PUT", "copies", what, 5)]
     s3.troubles += [Trouble("PUT", "owners", what, 3), Trouble("GET", "owners", what, 5)]
-    sandbox.ended(sandbox.begin(options=STORAGE, **s3.environment), code=0, timeout_s=300)
+    end(sandbox, sandbox.begin(options=STORAGE, **s3.environment), code=0)
     assert sum(trouble.times for trouble in s3.troubles) == 0
     named.tally = check(sandbox)
     assert table(sandbox) == uninterrupted, "I8"
@@ -131,9 +136,7 @@ def test_a_storage_path_that_cannot_be_used(make: MakeSandbox, row: Callable[...
     places = {"no such bucket": "s3://absent/x", "keys in the address": f"s3://key:{SECRET}@{BUCKET}/x"}
     s3.troubles += [Trouble("PUT", "", "403", 1000)] if what == "403" else []
     storage = ("--storage-path", places.get(what, f"s3://{BUCKET}/x"))
-    answer = sandbox.ended(
-        sandbox.begin(options=storage, **s3.environment), code=2 if "keys" in what else 69, timeout_s=60
-    )
+    answer = end(sandbox, sandbox.begin(options=storage, **s3.environment), code=2 if "keys" in what else 69)
     named.remark = answer.cause.removeprefix("dmlray: ")
     assert {"no such bucket": "there is no such bucket", "403": "refuses access"}.get(
         what, "without keys"
@@ -148,7 +151,7 @@ def test_copies_are_damaged(make: MakeSandbox, row: Callable[..., Row], uninterr
     """The newest study and the newest checkpoint of the trial that ran: the ones before them are gone on from."""
     sandbox, named = make(), row(21, f"copies {how} in S3, head lost", "newest study, newest checkpoint")
     fault = Fault("after-report", "kill", {"trial": 3, "epoch": 2})
-    sandbox.ended(sandbox.begin(fault, options=STORAGE, **s3.environment))
+    end(sandbox, sandbox.begin(fault, options=STORAGE, **s3.environment))
     lose_head(sandbox)
     newest = max(key for key in s3.objects("all/toy/trials") if ".safetensors." in key)
     for key in (newest, max(s3.objects("all/toy/copies"))):
@@ -167,20 +170,18 @@ def test_data_from_s3(make: MakeSandbox, row: Callable[..., Row], uninterrupted:
         s3.write(f"set/{path.relative_to(sandbox.toys.data)}", path.read_bytes())
     environment = s3.environment | {"DMLRAY_CACHE": str(tmp_path / "cache")}
     options = (*STORAGE, "--data", f"s3://{BUCKET}/set")
-    sandbox.ended(
-        sandbox.begin(Fault("after-report", "kill", {"trial": 2, "epoch": 1}), options=options, **environment)
-    )
+    end(sandbox, sandbox.begin(Fault("after-report", "kill", {"trial": 2, "epoch": 1}), options=options, **environment))
     lose_head(sandbox)
     shutil.rmtree(tmp_path / "cache")
-    sandbox.ended(sandbox.resume(options=STORAGE, **environment), code=0)
+    end(sandbox, sandbox.resume(options=STORAGE, **environment), code=0)
     named.tally = check(sandbox)
     assert table(sandbox) == uninterrupted, "I8"
     words = ["ensemble", NAME, "--top", "2", "--json"]
-    chosen = sandbox.start(sandbox.folder, sandbox.plan(), words, environment).finish()
+    chosen = sandbox.start(sandbox.folder, sandbox.plan(), words, environment).finish(300)
     assert chosen.code == 0, chosen.err
     lose_head(sandbox)
     for again in (["fetch", NAME, *STORAGE], words, ["fsck", NAME], ["report", NAME], ["top", NAME]):
-        answer = sandbox.start(sandbox.folder, sandbox.plan(), again, environment).finish()
+        answer = sandbox.start(sandbox.folder, sandbox.plan(), again, environment).finish(300)
         assert answer.code == 0, f"{again}: {answer.err}"
         assert again is not words or answer.out == chosen.out
 
@@ -190,8 +191,8 @@ def test_on_ray(make: MakeSandbox, row: Callable[..., Row], on_ray: OnRay, unint
     """Workers get their keys from the environment in which Ray was started."""
     sandbox, named = make(OnRay(None, {})), row(30, "head lost with its disk, gone on with from S3", "trial 1", "Ray")
     fault = Fault("after-report", "kill", {"trial": 1, "epoch": 1})
-    sandbox.ended(sandbox.begin(fault, options=STORAGE, **s3.environment))
+    end(sandbox, sandbox.begin(fault, options=STORAGE, **s3.environment))
     lose_head(sandbox)
-    sandbox.ended(sandbox.resume(options=STORAGE, **s3.environment), code=0)
+    end(sandbox, sandbox.resume(options=STORAGE, **s3.environment), code=0)
     named.tally = check(sandbox)
     assert table(sandbox) == uninterrupted, "I8"
