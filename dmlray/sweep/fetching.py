@@ -128,6 +128,7 @@ def _track_here(folder: SweepFolder) -> None:
 
 
 def origin_of(folder: SweepFolder) -> Origin | None:
+    """None for a folder that has nothing to do with a storage path. Raises StorageError where the note is damaged."""
     path = folder.path / _ORIGIN
     try:
         return Origin.model_validate_json(path.read_bytes()) if path.is_file() else None
@@ -135,8 +136,9 @@ def origin_of(folder: SweepFolder) -> Origin | None:
         raise StorageError(path, "is damaged; move the sweep's folder aside and fetch it again") from error
 
 
-def note_origin(folder: SweepFolder, lineage: Origin) -> None:
-    write_text(folder.path / _ORIGIN, lineage.model_dump_json() + "\n")
+def note_origin(folder: SweepFolder, origin: Origin) -> None:
+    """Keep it in the folder, whole or not at all."""
+    write_text(folder.path / _ORIGIN, origin.model_dump_json() + "\n")
 
 
 def is_head(folder: SweepFolder) -> bool:
@@ -145,23 +147,18 @@ def is_head(folder: SweepFolder) -> bool:
     return origin is not None and origin.is_head
 
 
-def trial_copy(folder: SweepFolder, remote: Remote, number: int) -> FolderCopy:
-    """The copy of a trial's folder."""
-    path = folder.trial(number)
-    return FolderCopy(path, remote.below(f"{TRIALS}/{path.name}"))
-
-
 def fetch_trial(folder: SweepFolder, config: SweepConfig, number: int, *, checkpoints: bool = False) -> Path:
     """A trial's folder here, with what another node left of it on the storage path; ``checkpoints`` only if wanted.
 
     Raises StorageError where a copy is damaged.
     """
+    path = folder.trial(number)
     if config.storage_path is not None:
-        copy = trial_copy(folder, sweep_remote(config.storage_path, config.name), number)
-        problems = copy.pull(lambda name: checkpoints or not name.startswith("checkpoints/"))
+        remote = sweep_remote(config.storage_path, config.name).below(f"{TRIALS}/{path.name}")
+        problems = FolderCopy(path, remote).pull(lambda name: checkpoints or not name.startswith("checkpoints/"))
         if problems:
-            raise StorageError(copy.folder, problems[0])
-    return folder.trial(number)
+            raise StorageError(path, problems[0])
+    return path
 
 
 def fetch_ended(folder: SweepFolder, config: SweepConfig, trials: Sequence[TrialRecord]) -> None:

@@ -13,7 +13,7 @@ import yaml
 from dmlray.atomic import write_text
 from dmlray.cluster import nodes_to_use
 from dmlray.cluster_survey import check_nodes
-from dmlray.errors import InterruptedSweepError, LeaseLostError, SweepExistsError, UnavailableError
+from dmlray.errors import DmlrayError, InterruptedSweepError, LeaseLostError, SweepExistsError, UnavailableError
 from dmlray.model.build import check_buildable
 from dmlray.remote import Place
 from dmlray.sweep.budgets import Budget
@@ -186,7 +186,10 @@ def run_sweep(
         if director.exhausted and director.error is None:
             save_settings(folder, config.model_copy(update={"exhausted": True}))
     _raise_cause(director, folder)
-    fetch_ended(folder, config, study.trials())
+    try:
+        fetch_ended(folder, config, study.trials())
+    except DmlrayError as error:
+        say(f"not all predictions are here, `dmlray fetch {folder.as_typed}` brings them: {error}")
 
 
 def _places(folder: SweepFolder, config: SweepConfig) -> tuple[list[Path], list[Path]]:

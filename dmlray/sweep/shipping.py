@@ -57,7 +57,8 @@ def shipping(
             fetch_sweep(folder, remote, say)
         note_origin(folder, Origin(rank=(owner.epoch, 0, owner.token), is_head=True))
     except BaseException:
-        owner.release()
+        with suppress(DmlrayError):
+            owner.release()
         raise
     shipper = Shipper(folder, remote, owner, past, on_lost, say)
     try:
@@ -84,8 +85,9 @@ class Shipper:
         self._folder, self._remote, self._owner, self._past = folder, remote.patient(_PATIENCE_S), owner, past
         self._on_lost, self._say = on_lost, say
         self._wake = threading.Event()
-        self._is_dirty = self._is_over = self._is_lost = self._is_behind = False
-        self._begun, self._number = bool(past), 0
+        self._is_over = self._is_lost = self._is_behind = False
+        self._has_begun = bool(past)
+        self._changes = self._copied = self._number = 0
         self._there: Copies | None = None
         self._thread = threading.Thread(target=self._run, name="dmlray-shipper", daemon=True)
         self._thread.start()
@@ -93,7 +95,8 @@ class Shipper:
     def on_change(self, change: Change) -> None:
         """Copy the study soon, if more has changed than an epoch's figures."""
         if change.what in _TELLING:
-            self._begun = self._is_dirty = True
+            self._has_begun = True
+            self._changes += 1
             self._wake.set()
 
     def close(self) -> None:
@@ -107,30 +110,30 @@ class Shipper:
         if self._is_lost:
             return
         self._remote = self._remote.patient(_LAST_PATIENCE_S)
-        if self._begun:
+        if self._has_begun:
             try:
                 self._ship()
             except LeaseLostError as error:
                 self._on_lost(error)
                 return
-        self._owner.release(forget=not self._begun)
+        self._owner.release(forget=not self._has_begun)
 
     def _run(self) -> None:
         while not self._is_over:
             self._wake.wait(BEAT_S)
             self._wake.clear()
+            changes = self._changes
             try:
                 self._owner.beat()
-                if self._is_dirty and not self._is_over:
-                    self._is_dirty = False
+                if changes != self._copied and not self._is_over:
                     self._ship()
-                    self._is_behind = False
+                    self._copied = changes
+                self._is_behind = False
             except LeaseLostError as error:
                 self._is_lost = True
                 self._on_lost(error)
                 return
-            except DmlrayError as error:
-                self._is_dirty = True
+            except (DmlrayError, OSError) as error:
                 if not self._is_behind:
                     self._say(f"the copy of the study is behind and will be made later: {error}")
                 self._is_behind = True
