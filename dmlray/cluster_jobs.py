@@ -78,7 +78,7 @@ class Cluster:
         ``results`` is a folder there; None: its DMLRAY_RESULTS. Raises BusyError while a job runs that sweep,
         UsageError for a project that is too large, UnavailableError when the cluster does not take it.
         """
-        with self._answering(), stage_project(space) as project:
+        with _answering(self.address), stage_project(space) as project:
             jobs = self._jobs_of(sweep)
             for job in jobs:
                 if _status(job) not in _ENDED:
@@ -101,7 +101,7 @@ class Cluster:
             async for text in self.client.tail_job_logs(job):
                 write(text)
 
-        with self._answering(f"the sweep goes on; {self.how_to_go_on(job)}"):
+        with _answering(self.address, f"the sweep goes on; {self.how_to_go_on(job)}"):
             asyncio.run(tail())
             return self._ended(job, 60.0)
 
@@ -110,7 +110,7 @@ class Cluster:
 
         ``results`` None: where the sweep's job has them. Raises UnavailableError after 2 minutes without an end.
         """
-        with self._answering(), stage_project(None) as project:
+        with _answering(self.address), stage_project(None) as project:
             known = [(job.metadata or {}).get(_RESULTS) for job in self._jobs_of(sweep)]
             job = self.client.submit_job(
                 entrypoint=f"echo {_ANSWER}; {entrypoint(words, results or next(filter(None, known), None))}",
@@ -140,19 +140,6 @@ class Cluster:
             time.sleep(_LOOK_S)
         return Ended(_status(info), info.driver_exit_code, info.message or "")
 
-    @contextmanager
-    def _answering(self, then: str = "") -> Iterator[None]:
-        """What Ray's client raises becomes one sentence."""
-        try:
-            yield
-        except Exception as error:
-            is_of_client = type(error).__module__.split(".")[0] in ("ray", "aiohttp")
-            if isinstance(error, DmlrayError) or not (is_of_client or isinstance(error, RuntimeError | OSError)):
-                raise
-            lines = str(error).strip().splitlines() or [type(error).__name__]
-            words = lines[-1 if "Traceback" in lines[0] else 0]  # the head's own
-            raise UnavailableError(f"Ray's jobs at {self.address}: {words}{f' ({then})' if then else ''}") from error
-
 
 def connect(address: str, insecure: bool) -> Cluster:
     """The cluster whose dashboard is at ``address`` (http:// or https://), which must ask for a token.
@@ -165,7 +152,7 @@ def connect(address: str, insecure: bool) -> Cluster:
 
     for module in ("modules.dashboard_sdk", "modules.job.sdk"):  # they tell of every upload and every end
         logging.getLogger(f"ray.dashboard.{module}").setLevel(logging.ERROR)
-    with Cluster(address, None)._answering():  # type: ignore[arg-type]  # there is no client before it answers
+    with _answering(address):
         return Cluster(address, JobSubmissionClient(address))
 
 
@@ -200,6 +187,20 @@ def check_size(sizes: Mapping[str, int]) -> None:
             f"the project has {total / 2**20:.0f} MiB, more than the {PROJECT_BYTES >> 20} that are uploaded; the "
             f"largest file is {largest} ({sizes[largest] / 2**20:.0f} MiB): move it out of the package"
         )
+
+
+@contextmanager
+def _answering(address: str, then: str = "") -> Iterator[None]:
+    """What Ray's client raises becomes one sentence."""
+    try:
+        yield
+    except Exception as error:
+        is_of_client = type(error).__module__.split(".")[0] in ("ray", "aiohttp")
+        if isinstance(error, DmlrayError) or not (is_of_client or isinstance(error, RuntimeError | OSError)):
+            raise
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        words = lines[-1 if "Traceback" in lines[0] else 0]  # the head's own
+        raise UnavailableError(f"Ray's jobs at {address}: {words}{f' ({then})' if then else ''}") from error
 
 
 def _status(job: JobInfo) -> str:

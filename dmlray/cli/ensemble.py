@@ -7,6 +7,7 @@ import typer
 
 from dmlray.cli.console import note
 from dmlray.cli.options import DEFAULT_RESULTS, Json, Name, Results, answer
+from dmlray.errors import UsageError
 
 if TYPE_CHECKING:
     from dmlray.ensemble.report import EnsembleReport
@@ -85,6 +86,8 @@ def ensemble(
     settings.check()
     folder = SweepFolder(results, name)
     config = load_settings(folder)
+    if config.refit is not None:
+        raise UsageError(f"sweep {config.name} was trained on the validation videos: nothing can be chosen by them")
     with closing(Study.open(folder.study, read_only=True)) as study:
         finished = [trial for trial in study.trials() if trial.state is TrialState.complete]
     candidates = load_candidates((t.number, label(t), folder.trial(t.number)) for t in finished)

@@ -100,6 +100,7 @@ def _create_or_check(
     if not sweep.settings.is_file():
         uri = tracking_uri or original.tracking_uri
         config = new_config(sweep.path.name, data, space, len(set(trials)), original.seed, "grid", resources, uri)
+        config = config.model_copy(update={"refit": package.contents.name})
         create_sweep(sweep.path.parent, config, space)
     elif load_space(sweep.space).fingerprint != space.fingerprint or load_settings(sweep).data != data.absolute():
         raise SweepExistsError(f"{sweep.path} exists already and trains something else: choose another --name")

@@ -15,6 +15,9 @@ def state_section(content: Content) -> Section:
     """In a few sentences: how far the sweep has come, and what the reader has to know before trusting the rest."""
     summary = content.summary
     blocks: list[Block] = [Text(_state_sentence(content)), *(Text(f"{error}.", "warning") for error in content.damage)]
+    if content.config.refit is not None:
+        words = f"The members of {content.config.refit} trained anew, on validation videos too: validation figures "
+        blocks.append(Text(f"{words}mean nothing here, only those on test do.", "warning"))
     if not content.has_study:
         blocks.append(Text("Nothing can be said of its trials: restore the study from a copy.", "warning"))
     elif not content.trials:

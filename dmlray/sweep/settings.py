@@ -56,6 +56,7 @@ class WarmStart(Config):
 class SweepConfig(Config):
     """A resolved sweep. ``data`` is absolute; ``fingerprints`` pins the content of each split against later changes.
 
+    ``refit`` names the ensemble whose members are trained anew, on validation videos too, so that these choose nothing.
     ``storage_path`` is where trials and the study are copied to: absolute, or an address, never with keys in it.
 
     ``stream`` is where the TFRecords are that trials train on instead of a converted train split: absolute, or a URI.
@@ -65,6 +66,7 @@ class SweepConfig(Config):
     name: Annotated[str, StringConstraints(pattern=f"^{_NAME}$")]
     data: Annotated[Place, PlainValidator(as_place), PlainSerializer(str)]
     storage_path: str | None = None
+    refit: str | None = None
     stream: str | None = None
     fingerprints: dict[str, str]
     trials: PositiveInt

@@ -172,6 +172,8 @@ def test_the_command(video_sweep: SweepFolder, tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr("dmlray.sweep.session.run_sweep", None)  # nothing is left to train
     assert json.loads(invoke().stdout) == document
     assert find_package("first/top5-refit", sweep.path.parent) == Path(document["package"])
+    again_chosen = CliRunner().invoke(app, ["ensemble", "first-top5-refit", "--results", str(sweep.path.parent)])
+    assert "nothing can be chosen by them" in str(again_chosen.exception)
     (sweep.path.parent / "first-top5-refit" / "space.yaml").write_text("space: {epochs: 2}\n")
     other = invoke().exception
     assert isinstance(other, SweepExistsError)

@@ -2,7 +2,9 @@
 
 import itertools
 import json
+import os
 from collections.abc import Callable, Generator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -10,10 +12,11 @@ import torch
 from typer.testing import CliRunner
 
 from dmlray.cli.app import app
+from dmlray.cluster import run_there
 from dmlray.config import TrialConfig
 from dmlray.data.batch import Batch
-from dmlray.errors import ConfigError, UsageError
-from dmlray.sweep.calibrate import Calibration, Timing, _Timed, calibrate
+from dmlray.errors import ConfigError, MissingInputError, UsageError
+from dmlray.sweep.calibrate import Calibration, Timing, _Timed, calibrate, calibrate_on
 from tests.data.videos import VIDEO
 from tests.train.trials import CPU, LOGISTIC, VIDEOS, write_data
 
@@ -98,6 +101,13 @@ def test_a_point_that_cannot_be_trained_is_told_and_left_out(tmp_path: Path) -> 
     assert found.refusals[0].startswith("transformer2x6")
     with pytest.raises(ConfigError, match="can be trained here"):
         calibrate([bad], data, 1, CPU, budget_s=0.1)
+
+
+@pytest.mark.ray
+def test_it_runs_on_a_node_of_a_cluster(ray_session: None, tmp_path: Path) -> None:
+    assert run_there(lambda: os.getpid(), 1, 0) != os.getpid()
+    with pytest.raises(MissingInputError, match="no converted dataset"):
+        run_there(partial(calibrate_on, [], tmp_path, 1, "cpu"), 1, 0)
 
 
 @pytest.mark.thorough
