@@ -90,9 +90,10 @@ class _Losses(_Stays, tune.Callback):
 
 def _last_error(trial: Trial) -> str:
     """What Tune has noted of the trial's newest error. It pickles only some, and copies them too late to be read."""
-    if trial.error_file is None:
+    try:
+        text = Path(trial.error_file or "").read_text(encoding="utf-8", errors="replace")
+    except OSError:  # an error here would end the whole sweep
         return ""
-    text = Path(trial.error_file).read_text(encoding="utf-8", errors="replace")
     return _FAILURE.split(text)[-1]
 
 
