@@ -180,7 +180,7 @@ def test_data_from_s3(make: MakeSandbox, row: Callable[..., Row], uninterrupted:
     chosen = sandbox.start(sandbox.folder, sandbox.plan(), words, environment).finish(300)
     assert chosen.code == 0, chosen.err
     lose_head(sandbox)
-    for again in (["fetch", NAME, *STORAGE], words, ["fsck", NAME], ["report", NAME], ["top", NAME]):
+    for again in (["fetch", NAME, *STORAGE], words, ["fsck", NAME, "--repair"], ["report", NAME], ["top", NAME]):
         answer = sandbox.start(sandbox.folder, sandbox.plan(), again, environment).finish(300)
         assert answer.code == 0, f"{again}: {answer.err}"
         assert again is not words or answer.out == chosen.out
