@@ -11,6 +11,7 @@ QUICK := not ray and not slow and not tensorflow and not faults
 setup: .venv/.ready
 
 .venv/.ready: pyproject.toml cluster/requirements.txt
+	@echo "installing into .venv, PyTorch first: some minutes, without a word until something fails"
 	command -v $(PYTHON) >/dev/null && $(PYTHON) -m venv .venv || python3 -m venv .venv
 	$(BIN)/python -m pip install --quiet "$(TORCH)"  # first and alone: other indexes may hold other builds of the pin
 	$(BIN)/python -m pip install --quiet --requirement cluster/requirements.txt

@@ -71,6 +71,14 @@ def test_a_make_target_exists(name: str) -> None:
     assert re.search(rf"^{name}:", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
 
 
+def test_pictures_are_there_and_small() -> None:
+    names = re.findall(r"!\[[^\]]+\]\(([^)]+)\)", README)
+    assert names
+    for name in names:
+        assert (ROOT / name).read_bytes().startswith(b"\x89PNG")
+        assert (ROOT / name).stat().st_size < 100_000
+
+
 def test_files_that_are_named_exist() -> None:
     for text in DOCUMENTS:
         for name in re.findall(r"`((?:tests|search_spaces|cluster)/[\w./-]+\.(?:py|yaml|txt))`", text):
