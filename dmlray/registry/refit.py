@@ -16,7 +16,7 @@ from dmlray.ensemble.candidates import Candidate
 from dmlray.ensemble.choice import EnsembleSettings
 from dmlray.ensemble.compare import gap_on_test
 from dmlray.ensemble.dense import DenseBlender
-from dmlray.ensemble.report import EnsembleReport, Member
+from dmlray.ensemble.report import EnsembleReport
 from dmlray.errors import UsageError
 from dmlray.registry.contents import PackagedMember, Refit
 from dmlray.registry.package import Package
@@ -80,7 +80,8 @@ def refit_space(members: Sequence[PackagedMember], averaged: Collection[int], vi
 def refit_report(report: EnsembleReport, trials: Sequence[int]) -> EnsembleReport:
     """The account of the original, with members that are ``trials`` of the refit's sweep."""
     pairs = zip(report.members, trials, strict=True)
-    return report.model_copy(update={"members": tuple(_renumbered(member, trial) for member, trial in pairs)})
+    members = tuple(member.model_copy(update={"trial": trial}) for member, trial in pairs)
+    return report.model_copy(update={"members": members})
 
 
 def measure_refit(
@@ -109,7 +110,3 @@ def measure_refit(
         test_interval=interval,
         test_before=report.figures["ensemble"].test,
     )
-
-
-def _renumbered(member: Member, trial: int) -> Member:
-    return member.model_copy(update={"trial": trial})

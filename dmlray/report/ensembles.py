@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.axes import Axes
 
+from dmlray.ensemble.precision import PRECISIONS
 from dmlray.ensemble.report import EnsembleReport, Figures
 from dmlray.report.blocks import Block, Figure, Section, Table, Text
 from dmlray.report.classes import class_blocks
@@ -47,7 +48,7 @@ def _ensemble(report: EnsembleReport, measures: "Measures | None" = None) -> Ite
 
 
 def _ways(report: EnsembleReport) -> Table:
-    words = {
+    words: dict[str, str] = {
         "ensemble": "this ensemble",
         "best_single": f"best single trial ({report.best_single})",
         "paper": f"the {report.top} best by own GAP, GAP-proportional",
@@ -55,6 +56,7 @@ def _ways(report: EnsembleReport) -> Table:
         "uniform": "its own members, equal weights",
         "all": "all candidates, equal weights",
         "from_stores": "this ensemble, from stored best classes alone",
+        **{bits: f"this ensemble, its members stored in {bits}" for bits in PRECISIONS},
         "scale_none": "chosen and blended without temperatures",
         "scale_temperature": "chosen and blended with temperatures",
     }
