@@ -431,6 +431,19 @@ def test_closing_does_not_wait_longer_than_asked(monkeypatch):
         assert warning == f"1 run is not up to date in MLflow: MLflow at {address} did not answer within 0.2 s"
 
 
+def test_a_store_is_there_whole_or_not_at_all(tmp_path, monkeypatch):
+    def cut(*args):
+        raise OSError("killed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", cut)
+        with pytest.raises(UnavailableError, match=r"cannot be used: .*killed"):
+            Tracker(default_uri(tmp_path), "dmlray").sync([SWEEP])
+    assert not list(tmp_path.glob("mlflow.db*"))
+    Tracker(default_uri(tmp_path), "dmlray").sync([SWEEP])
+    assert contents(default_uri(tmp_path), "dmlray").keys() == {"first"}
+
+
 def test_a_damaged_store_is_one_sentence(tmp_path):
     (tmp_path / "mlflow.db").write_bytes(b"no database" * 200)
     with pytest.raises(UnavailableError, match=r"^MLflow at sqlite:.*mlflow.db cannot be used: ") as caught:

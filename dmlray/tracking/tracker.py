@@ -6,13 +6,15 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import zip_longest
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from dmlray.atomic import atomic_path
 from dmlray.errors import UnavailableError
 from dmlray.tracking.audit import differences
 from dmlray.tracking.known import KnownRun, stamp
 from dmlray.tracking.record import RunRecord
-from dmlray.tracking.store import artifact_root, creation_lock, database_of, prepare_environment
+from dmlray.tracking.store import SQLITE, artifact_root, creation_lock, database_of, prepare_environment
 
 if TYPE_CHECKING:  # importing MLflow takes 2 s
     from mlflow.entities import Run
@@ -121,7 +123,10 @@ class Tracker:
 
             for name in _NOISE:
                 logging.getLogger(name).setLevel(logging.CRITICAL)  # errors are raised too, and told in one sentence
-            with creation_lock(database_of(self.uri)):
+            database = database_of(self.uri)
+            with creation_lock(database):
+                if database is not None and not database.exists():
+                    _create_whole(database)
                 client = MlflowClient(tracking_uri=self.uri)
                 self._experiment_id = self._find_experiment(client)
             self._client = client
@@ -215,6 +220,14 @@ class Tracker:
             lines = str(error).strip().splitlines() or [type(error).__name__]
             kind = RefusedRunError if _is_refusal(error) else UnavailableError
             raise kind(f"MLflow at {self.uri} {what}: {lines[0]}") from error
+
+
+def _create_whole(database: Path) -> None:
+    """Make a SQLite store under another name first: one whose making was cut short would be broken for ever."""
+    from mlflow.tracking import MlflowClient
+
+    with atomic_path(database) as temporary:
+        MlflowClient(tracking_uri=f"{SQLITE}{temporary}").search_experiments(max_results=1)
 
 
 def parents_first(records: Sequence[RunRecord]) -> list[RunRecord]:
