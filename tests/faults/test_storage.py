@@ -186,8 +186,8 @@ def test_data_from_s3(make: MakeSandbox, row: Callable[..., Row], uninterrupted:
         assert again is not words or answer.out == chosen.out
 
 
-@pytest.mark.ray
-def test_on_ray(make: MakeSandbox, row: Callable[..., Row], on_ray: OnRay, uninterrupted: Table, s3: S3) -> None:
+@pytest.mark.faults
+def test_on_ray(make: MakeSandbox, row: Callable[..., Row], uninterrupted: Table, s3: S3) -> None:
     """Workers get their keys from the environment in which Ray was started."""
     sandbox, named = make(OnRay(None, {})), row(30, "head lost with its disk, gone on with from S3", "trial 1", "Ray")
     fault = Fault("after-report", "kill", {"trial": 1, "epoch": 1})
