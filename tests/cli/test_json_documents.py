@@ -13,8 +13,8 @@ from dmlray.cli.app import app
 from dmlray.data.inspection import Inspection
 from dmlray.data.synthetic import SynthSpec, synthesize
 from dmlray.ensemble.report import EnsembleReport
-from dmlray.registry.distil import DistillationReport
 from dmlray.registry.contents import Refit
+from dmlray.registry.distil import DistillationReport
 from dmlray.registry.evaluate import EvaluationReport
 from dmlray.sweep.plan import Plan
 from tests.report.sweeps import make_sweep, trained
