@@ -69,7 +69,7 @@ def _refit(refit: Refit) -> str:
         before = "" if refit.test_before is None else f", {_gap(refit.test_before)} before"
         test = f"On test, which nothing was trained on, GAP@20 is {_gap(refit.test, refit.test_interval)}{before}."
     return (
-        f"## Trained anew\n\nThe members of {refit.ensemble} (package `{refit.original[:12]}…`) were trained anew, each "
+        f"## Trained anew\n\nMembers of {refit.ensemble} (package `{refit.original[:12]}…`) were trained anew, each "
         f"for as many epochs as it had at its best, on all {refit.videos:,} videos of training and validation."
         f" {test} Validation figures mean nothing for them any more: weights, temperatures and the figures below are "
         "those of the members as they were chosen."
