@@ -143,6 +143,8 @@ class Shipper:
             _stage(self._folder, Path(scratch))
             files = {path.name: copy_of(path) for path in Path(scratch).iterdir()}
             copies = upload(Path(scratch), files, self._remote.below(FILES), self._there)
+        if copies == self._there:
+            return  # the list before it shall stay one of other content
         name = f"{COPIES}/{self._owner.epoch:08d}-{self._number:08d}-{self._owner.token}.json"
         self._owner.check()
         reach("before-list", file=name)

@@ -91,6 +91,7 @@ def begun(head: Callable[[str], Head]) -> Head:
     """Two trials were finished by head a."""
     with head("a").create() as first:
         first.finish_a_trial()
+        wait_until(lambda: lists(first.remote))
         first.finish_a_trial()
     return first
 
