@@ -195,4 +195,4 @@ def test_a_storage_path_is_tried(tmp_path: Path) -> None:
     assert not list((tmp_path / "there").iterdir())
     (finding,) = [each for each in examine(replace(SOUND, storage=bad)) if each.status != "ok"]
     assert (finding.check, finding.code) == ("storage path", 69)
-    assert "/proc/nothing could not be read or written" in finding.found
+    assert "/proc/nothing: could not be read or written" in finding.found

@@ -20,11 +20,12 @@ from dmlray.sweep.plan import Plan
 from tests.report.sweeps import make_sweep, trained
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
+TABLE = README.partition("\n## For programs\n")[2].partition("\n## ")[0]
 
 
 def documented(command: str) -> tuple[list[str], list[str]]:
     """The keys of a document, and those within brackets."""
-    (row,) = re.findall(rf"^\| `{command}[^|]*` \| (.*) \|$", README, flags=re.MULTILINE)
+    (row,) = re.findall(rf"^\| `{command}[^|]*` \| (.*) \|$", TABLE, flags=re.MULTILINE)
     top, *nested = re.split(r"[(;]", row, maxsplit=1)
     return re.findall(r"`(\w+)`", top), re.findall(r"`(\w+)`", "".join(nested))
 

@@ -29,10 +29,16 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def fetched(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Names of the files that were fetched."""
+    """Names of the shards that were fetched."""
     names: list[str] = []
     fetch = Remote.fetch
-    monkeypatch.setattr(Remote, "fetch", lambda self, name, path: (names.append(name), fetch(self, name, path))[1])
+
+    def noted(remote: Remote, name: str, path: Path) -> str:
+        if name != MANIFEST:
+            names.append(name)
+        return fetch(remote, name, path)
+
+    monkeypatch.setattr(Remote, "fetch", noted)
     return names
 
 
