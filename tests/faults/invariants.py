@@ -133,7 +133,8 @@ def mirrors(records: list[TrialRecord], runs: Mapping[str, list[object]], name: 
     for record in records:
         status = "FAILED" if record.state is TrialState.failed else "FINISHED"
         curve = [(epoch, metrics["val_gap"]) for epoch, metrics in record.curve]
-        assert runs[f"{name}/{record.number}"] == [(status, curve)], f"I6: trial {record.number}"
+        found = runs[f"{name}/{record.number}"]
+        assert found == [(status, curve)], f"I6: trial {record.number} is {(status, curve)} in the study, {found} there"
 
 
 def interrupted_steps(kills: int) -> int:

@@ -67,8 +67,8 @@ def go_on(sandbox: Sandbox, s3: S3, row: Row, expected: Table, *, is_fallback: b
 
 @pytest.mark.ray
 def test_quick(make: MakeSandbox, row: Callable[..., Row], uninterrupted: Table, s3: S3) -> None:
-    sandbox, named = make(), row(30, "head lost with its disk, gone on with from S3", "after-report, trial 1")
-    fault = Fault("after-report", "kill", {"trial": 1, "epoch": 2})
+    sandbox, named = make(), row(30, "head lost with its disk, gone on with from S3", "after-report, trial 5")
+    fault = Fault("after-report", "kill", {"trial": 5, "epoch": 2})  # by then there is a copy
     end(sandbox, sandbox.begin(fault, options=STORAGE, **s3.environment))
     lose_head(sandbox)
     go_on(sandbox, s3, named, uninterrupted)
