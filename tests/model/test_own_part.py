@@ -61,8 +61,8 @@ def test_the_readmes_pooling_works(tmp_path: Path) -> None:
     shown = blocks()
     part = tmp_path / "dmlray/model/pooling.py"
     part.write_text(f"{part.read_text()}\n\n{shown['dmlray/model/pooling.py']}")
-    config = tmp_path / "dmlray/config.py"
-    put(config, "class StatisticsPooling", f"{shown['dmlray/config.py']}\n")
+    config = tmp_path / "dmlray/config/model.py"
+    put(config, "class StatisticsPooling", f"{shown['dmlray/config/model.py']}\n")
     config.write_text(config.read_text().replace("    SimplePooling | Att", "    SimplePooling | GemPooling | Att"))
     build = tmp_path / "dmlray/model/build.py"
     put(build, '    "mean":', shown["dmlray/model/build.py"].rstrip())
