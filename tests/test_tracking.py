@@ -138,9 +138,9 @@ def test_a_resumed_run_goes_on(uri, experiment):
     assert steps(history, "val_gap") == [1, 2, 3]
 
 
-@pytest.mark.parametrize("call", ["create_run", "log_batch", "set_terminated"])
-@pytest.mark.parametrize("arrives", [True, False])
-def test_an_interrupted_sync_is_finished_by_the_next(uri, experiment, call, arrives, monkeypatch):
+@contextmanager
+def cut_off(monkeypatch, call, arrives):
+    """The connection is lost in ``call`` of MLflow's client, which arrives or not, and the sync within says so."""
     from mlflow.tracking import MlflowClient
 
     real = getattr(MlflowClient, call)
@@ -150,11 +150,18 @@ def test_an_interrupted_sync_is_finished_by_the_next(uri, experiment, call, arri
             real(*args, **kwargs)
         raise OSError("connection lost")
 
-    tracker = Tracker(uri, experiment)
     with monkeypatch.context() as patch:
         patch.setattr(MlflowClient, call, fails)
         with pytest.raises(UnavailableError, match=r"did not take run .*: connection lost"):
-            tracker.sync([SWEEP, DONE])
+            yield
+
+
+@pytest.mark.parametrize("call", ["create_run", "log_batch", "set_terminated"])
+@pytest.mark.parametrize("arrives", [True, False])
+def test_an_interrupted_sync_is_finished_by_the_next(uri, experiment, call, arrives, monkeypatch):
+    tracker = Tracker(uri, experiment)
+    with cut_off(monkeypatch, call, arrives):
+        tracker.sync([SWEEP, DONE])
     tracker.sync([SWEEP, DONE])
     found = contents(uri, experiment)
     run, history = found["first/0"]
@@ -205,20 +212,9 @@ def test_runs_tell_what_they_read_and_end_with(uri, experiment):
 @pytest.mark.parametrize("call", ["log_inputs", "create_logged_model", "finalize_logged_model", "log_outputs"])
 @pytest.mark.parametrize("arrives", [True, False])
 def test_an_interrupted_account_is_finished_by_the_next(uri, experiment, call, arrives, monkeypatch):
-    from mlflow.tracking import MlflowClient
-
-    real = getattr(MlflowClient, call)
-
-    def fails(*args, **kwargs):
-        if arrives:
-            real(*args, **kwargs)
-        raise OSError("connection lost")
-
     tracker = Tracker(uri, experiment)
-    with monkeypatch.context() as patch:
-        patch.setattr(MlflowClient, call, fails)
-        with pytest.raises(UnavailableError, match=r"did not take run .*: connection lost"):
-            tracker.sync([SWEEP, READ])
+    with cut_off(monkeypatch, call, arrives):
+        tracker.sync([SWEEP, READ])
     assert contents(uri, experiment)["first/0"][0].info.status == "FINISHED"  # it is told first
     tracker.sync([SWEEP, READ])
     sets, models, _ = lineage(uri, experiment)["first/0"]
