@@ -24,9 +24,14 @@ def is_verbose() -> bool:
 
 
 def note(*lines: str) -> None:
-    """Lines on stderr. A warning is not one of them: it is printed, quiet or not."""
+    """Lines on stderr, which --quiet leaves out."""
     if lines and not is_quiet():
         print(*lines, sep="\n", file=sys.stderr)
+
+
+def warn(text: str) -> None:
+    """A line on stderr, quiet or not."""
+    print(text, file=sys.stderr)
 
 
 def to_stderr() -> "Console":

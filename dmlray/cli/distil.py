@@ -47,7 +47,8 @@ def distil(
     Killed or stopped, the same command goes on: with the soft labels first, then with the student's sweep.
     """
     from dmlray.atomic import write_text
-    from dmlray.cli.search import parse_override, run_shown
+    from dmlray.cli.run import run_shown
+    from dmlray.cli.search import parse_override
     from dmlray.registry.export import PACKAGE
     from dmlray.registry.find import find_ensemble
     from dmlray.registry.package import load_package

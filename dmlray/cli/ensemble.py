@@ -1,16 +1,21 @@
 """`dmlray ensemble`: from a sweep's trials to the best small ensemble."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from dmlray.cli.console import note
+from dmlray.cli.console import note, warn
 from dmlray.cli.options import DEFAULT_RESULTS, Json, Name, Results, answer
 from dmlray.errors import UsageError
 
 if TYPE_CHECKING:
+    from dmlray.data.dataset import Dataset
+    from dmlray.ensemble.choice import EnsembleSettings
     from dmlray.ensemble.report import EnsembleReport
+    from dmlray.ensemble.search import EnsembleResult, Limits
+    from dmlray.sweep.settings import SweepConfig, SweepFolder
 
 
 def register(app: typer.Typer) -> None:
@@ -63,91 +68,95 @@ def ensemble(
 
     Example: dmlray ensemble first --top 5
     """
-    from contextlib import closing
-
+    from dmlray.cli.ensemble_tables import print_ensemble
     from dmlray.data.dataset import open_splits
-    from dmlray.ensemble.candidates import load_candidates
     from dmlray.ensemble.choice import EnsembleSettings
-    from dmlray.ensemble.dense import DenseBlender
-    from dmlray.ensemble.report import save_ensemble
-    from dmlray.ensemble.runs import ensemble_run
-    from dmlray.ensemble.scoring import best_device
-    from dmlray.ensemble.search import Limits, search_ensemble
-    from dmlray.registry.export import discard_package, export_package
-    from dmlray.registry.outside import load_outside
+    from dmlray.ensemble.search import Limits
     from dmlray.registry.vocabulary import read_vocabulary
-    from dmlray.sweep.records import TrialState
-    from dmlray.sweep.runs import label
     from dmlray.sweep.settings import SweepFolder, check_name, load_settings
-    from dmlray.sweep.study import Study
-    from dmlray.tracking import Tracker
 
     settings = EnsembleSettings(top, size, weights, scale, bags, report_split, precision=precision)
     settings.check()
+    own_name = check_name(save_as or f"top{top}", "--as")
     folder = SweepFolder(results, name)
     config = load_settings(folder)
     if config.refit is not None:
         raise UsageError(f"sweep {config.name} was trained on the validation videos: nothing can be chosen by them")
-    with closing(Study.open(folder.study, read_only=True)) as study:
-        finished = [trial for trial in study.trials() if trial.state is TrialState.complete]
-    candidates = load_candidates((t.number, label(t), folder.trial(t.number)) for t in finished)
     splits = open_splits(config.data, train=False)
-    candidates += load_outside(members or (), splits["validation"])
     names = read_vocabulary(vocabulary, splits["validation"].schema.classes) if vocabulary else None
     timed = front or max_mb is not None or max_ms_per_video is not None
     limits = Limits(max_mb, max_ms_per_video, splits["validation"] if timed else None)
-    blender = None if from_stores or members else DenseBlender(splits, config.seed, best_device())
-    found = search_ensemble(candidates, settings, limits, blender)
-    own_name = check_name(save_as or f"top{top}", "--as")
-    directory = folder.ensemble(own_name)
-    discard_package(directory)
-    save_ensemble(directory, found.report, found.validation, found.test)
-    has_outside = any(member.trial < 0 for member in found.report.members)
-    if not has_outside:
-        export_package(folder, own_name, names)
-    Tracker(config.tracking_uri, "dmlray").sync([ensemble_run(config, own_name, found.report, directory)])
+    found = _choose(folder, config, splits, settings, limits, members or (), from_stores)
+    is_packaged = _save(folder, own_name, found, names)
     if as_json:
         answer({"version": 1, "sweep": name, "ensemble": own_name, **found.report.model_dump(mode="json")})
     else:
-        _print(found.report)
-        print(f"saved in {directory}")
-        if has_outside:
+        print_ensemble(found.report)
+        print(f"saved in {folder.ensemble(own_name)}")
+        if not is_packaged:
             print("not packaged: of the members with negative numbers there are only predictions")
+    _log(folder, config, own_name, found.report)
     if publish:
         from dmlray.cli.publish import publish_ensemble, sentence
 
         note(sentence(publish_ensemble(folder, own_name)))
 
 
-def _print(report: "EnsembleReport") -> None:
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
+def _choose(
+    folder: "SweepFolder",
+    config: "SweepConfig",
+    splits: "Mapping[str, Dataset]",
+    settings: "EnsembleSettings",
+    limits: "Limits",
+    outside: Sequence[Path],
+    from_stores: bool,
+) -> "EnsembleResult":
+    """Among the finished trials and predictions from ``outside``; no model of those can be run."""
+    from contextlib import closing
 
-    console = Console(highlight=False)
-    heads = ("trial", "GAP", "weight", "picks", "gain", "without", "model")
-    members = Table(*heads, box=box.SIMPLE_HEAD, title="members")
-    for member in report.members:
-        cells = [f"{member.gap:.4f}", f"{member.weight:.4f}", str(member.picks), f"{member.gain:+.4f}"]
-        cells.append("" if member.leave_one_out is None else f"{-member.leave_one_out:+.4f}")
-        members.add_row(str(member.trial), *cells, member.name)
-    parts = [f"{part} ({count:,})" for part, count in report.videos.items()]
-    ways = Table("GAP@20 on (videos)", "members", *parts, box=box.SIMPLE_HEAD, title="ways to combine")
-    for way, figures in report.figures.items():
-        values = (figures.selection, figures.report, figures.test)
-        halves = (None, figures.half_width(figures.report_interval), figures.half_width(figures.test_interval))
-        ways.add_row(way, str(figures.members), *map(_with_half, values, halves))
-    front = Table("GAP (selection)", "MB", "ms a video", "trials", box=box.SIMPLE_HEAD, title="less memory or time")
-    for point in report.front:
-        trials = ", ".join(map(str, point.trials))
-        front.add_row(f"{point.gap:.4f}", f"{point.mb:,.2f}", f"{point.ms_per_video:.3f}", trials)
-    console.print(members)
-    console.print(ways)
-    if report.front:
-        console.print(front)
-    for sentence in (report.summary, *report.notes):
-        console.print(sentence)
+    from dmlray.ensemble.candidates import load_candidates
+    from dmlray.ensemble.dense import DenseBlender
+    from dmlray.ensemble.scoring import best_device
+    from dmlray.ensemble.search import search_ensemble
+    from dmlray.registry.outside import load_outside
+    from dmlray.sweep.records import TrialState
+    from dmlray.sweep.runs import label
+    from dmlray.sweep.study import Study
+
+    with closing(Study.open(folder.study, read_only=True)) as study:
+        finished = [trial for trial in study.trials() if trial.state is TrialState.complete]
+    candidates = load_candidates((t.number, label(t), folder.trial(t.number)) for t in finished)
+    candidates += load_outside(outside, splits["validation"])
+    blender = None if from_stores or outside else DenseBlender(splits, config.seed, best_device())
+    return search_ensemble(candidates, settings, limits, blender)
 
 
-def _with_half(value: float | None, half: float | None) -> str:
-    return "" if value is None else f"{value:.4f}" + ("" if half is None else f" ±{half:.4f}")
+def _save(folder: "SweepFolder", name: str, found: "EnsembleResult", vocabulary: Sequence[str] | None) -> bool:
+    """Write the ensemble and its package; False where there can be none, as of a member there are only predictions."""
+    from dmlray.ensemble.report import save_ensemble
+    from dmlray.registry.export import discard_package, export_package
+
+    directory = folder.ensemble(name)
+    discard_package(directory)
+    save_ensemble(directory, found.report, found.validation, found.test)
+    if any(member.trial < 0 for member in found.report.members):
+        return False
+    export_package(folder, name, vocabulary)
+    return True
+
+
+def _log(folder: "SweepFolder", config: "SweepConfig", name: str, report: "EnsembleReport") -> None:
+    """The ensemble's run, and in that of its sweep the report that now tells of it: both can be had again."""
+    from dmlray.cli.report import PAGE, page_run, sweep_page
+    from dmlray.ensemble.runs import ensemble_run
+    from dmlray.errors import UnavailableError
+    from dmlray.tracking import Tracker
+
+    runs = [ensemble_run(config, name, report, folder.ensemble(name))]
+    if (content := sweep_page(folder, warn)) is not None:
+        runs.append(page_run(content, folder.path / PAGE))
+        note(f"report: {folder.path / PAGE}")
+    try:
+        Tracker(config.tracking_uri, "dmlray").sync(runs)
+    except UnavailableError as error:
+        warn(f"the ensemble is not in MLflow, the same command sends it again: {error}")

@@ -4,6 +4,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
+from dmlray.cli.console import warn
 from dmlray.sweep.director import Change
 from dmlray.sweep.runs import label
 from dmlray.sweep.summary import Summary, span
@@ -62,6 +63,13 @@ class SweepProgress:
     def say(self, text: str) -> None:
         """A line above the live one."""
         self._console.print(Text(text), soft_wrap=True)
+
+    def warn(self, text: str) -> None:
+        """The same, which --quiet does not leave out."""
+        if self._console.quiet:
+            warn(text)
+        else:
+            self.say(text)
 
     def show(self, change: Change, summary: Summary) -> None:
         """Tell of one event and where the sweep stands after it."""

@@ -1,16 +1,21 @@
 """`dmlray report`: one page about a sweep."""
 
-import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from dmlray.cli.console import warn
 from dmlray.cli.options import DEFAULT_RESULTS, Name, Results
 
 if TYPE_CHECKING:
     from dmlray.report.content import Content
+    from dmlray.sweep.settings import SweepFolder
+    from dmlray.tracking import RunRecord
+
+PAGE = "report.html"  # in the sweep's folder
+STANDS_STILL = ("finished", "interrupted")  # else the driver is the one who writes to MLflow
 
 
 def register(app: typer.Typer) -> None:
@@ -51,14 +56,49 @@ def report(
     if kind == "png":
         path = _write_pictures(out or folder.path / "pictures", build_pictures(content))
     else:
-        path = out or folder.path / f"report.{kind}"
+        path = out or (folder.path / PAGE).with_suffix(f".{kind}")
         write_text(path, build_report(content, datetime.now().astimezone(), kind))
-    stands_still = content.state in ("finished", "interrupted")  # else the driver is the one who writes to MLflow
-    if stands_still and not (kind == "png" and out):  # somebody's folder may hold anything
+    if content.state in STANDS_STILL and not (kind == "png" and out):  # somebody's folder may hold anything
         _log(content, path)
     print(path)
     if content.damage:
         raise content.damage[0]
+
+
+def sweep_page(folder: "SweepFolder", warn: Callable[[str], None]) -> "Content | None":
+    """Write PAGE into the folder of a sweep that stands still; gives what it tells of. None of a sweep that runs.
+
+    A page that cannot be made must not spoil what it was to tell of: ``warn`` hears why, in a line, and None is given.
+    """
+    try:
+        return _page_of_what_stands_still(folder)
+    except Exception as error:
+        told = f"{type(error).__name__}: {error}".splitlines()[0]
+        warn(f"the report could not be made, `dmlray report {folder.as_typed}` tries again: {told}")
+        return None
+
+
+def _page_of_what_stands_still(folder: "SweepFolder") -> "Content | None":
+    from datetime import datetime
+
+    from dmlray.atomic import write_text
+    from dmlray.report.content import read_content
+    from dmlray.report.page import build_report
+
+    content = read_content(folder)
+    if content.state not in STANDS_STILL:
+        return None
+    write_text(folder.path / PAGE, build_report(content, datetime.now().astimezone()))
+    return content
+
+
+def page_run(content: "Content", path: Path) -> "RunRecord":
+    """The sweep's own run, with its page or its folder of pictures."""
+    from dataclasses import replace
+
+    from dmlray.sweep.runs import sweep_run
+
+    return replace(sweep_run(content.config, content.trials, content.summary.is_over), artifacts=[path])
 
 
 def _write_pictures(folder: Path, pictures: Mapping[str, bytes]) -> Path:
@@ -73,14 +113,10 @@ def _write_pictures(folder: Path, pictures: Mapping[str, bytes]) -> Path:
 
 
 def _log(content: "Content", path: Path) -> None:
-    from dataclasses import replace
-
     from dmlray.errors import UnavailableError
-    from dmlray.sweep.runs import sweep_run
     from dmlray.tracking import Tracker
 
-    run = sweep_run(content.config, content.trials, content.summary.is_over)
     try:
-        Tracker(content.config.tracking_uri, "dmlray").sync([replace(run, artifacts=[path])])
+        Tracker(content.config.tracking_uri, "dmlray").sync([page_run(content, path)])
     except UnavailableError as error:
-        print(f"the report is not in MLflow: {error}", file=sys.stderr)
+        warn(f"the report is not in MLflow: {error}")

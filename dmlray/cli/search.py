@@ -1,12 +1,12 @@
 """`dmlray search`: run a sweep, or go on with one."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dmlray.cli.console import is_verbose, note, to_stderr
+from dmlray.cli.console import note
 from dmlray.cli.options import (
     DEFAULT_RESULTS,
     Address,
@@ -18,17 +18,13 @@ from dmlray.cli.options import (
     TrialCount,
     sweeps_there,
 )
-from dmlray.errors import DmlrayError, UsageError
+from dmlray.errors import UsageError
 from dmlray.sweep.names import SamplerName, StoppingName
 
 if TYPE_CHECKING:
-    from dmlray.sweep.records import TrialRecord
-    from dmlray.sweep.settings import SweepConfig, SweepFolder, WarmStart
+    from dmlray.sweep.settings import SweepFolder, WarmStart
     from dmlray.sweep.space import Space
     from dmlray.sweep.warm_start import Observation
-
-
-_SUMMARY_S = 1.0  # how old the counts beside an epoch may be
 
 
 def register(app: typer.Typer) -> None:
@@ -125,6 +121,7 @@ def search(
     With --submit, paths of data and results are the cluster's; Ctrl-C then ends the following alone, not the sweep.
     """
     from dmlray.cli.fetch import take_up
+    from dmlray.cli.run import run_shown
     from dmlray.cli.submit import submit_search
     from dmlray.remote import as_place, without_keys
     from dmlray.sweep.settings import SweepFolder, check_name, load_settings, resumed
@@ -235,75 +232,3 @@ def parse_override(text: str) -> tuple[str, str]:
     if not equals or not path:
         raise UsageError(f"--set takes A.B=C, for example --set space.epochs=3, got {text!r}")
     return path, value
-
-
-def run_shown(
-    folder: "SweepFolder",
-    config: "SweepConfig",
-    address: str | None,
-    retry_failed: bool = False,
-    insecure: bool = False,
-) -> None:
-    """Run a sweep to its end, with its progress on stderr and its best trials on stdout."""
-    from contextlib import closing
-    from functools import partial
-    from time import monotonic
-
-    from dmlray.cli.configurations import print_configurations
-    from dmlray.cli.progress import SweepProgress, summary_line
-    from dmlray.cli.view import print_top
-    from dmlray.cluster import ray_cluster
-    from dmlray.ensemble.live import LIVE_FILE, LiveEnsemble, LiveUpdates
-    from dmlray.sweep.director import Change
-    from dmlray.sweep.fetching import fetch_trial
-    from dmlray.sweep.mirror import SweepMirror
-    from dmlray.sweep.session import run_sweep
-    from dmlray.sweep.settings import end_of, load_settings, wanted
-    from dmlray.sweep.study import Study
-    from dmlray.sweep.summary import Summary, summarize
-
-    with closing(Study.open(folder.study, read_only=True)) as study:
-        trials = {trial.number: trial for trial in study.trials()}
-
-    def summary() -> Summary:
-        return summarize(list(trials.values()), wanted(config, list(trials.values())))
-
-    shown, shown_at = summary(), monotonic()
-
-    def on_change(change: Change) -> None:
-        nonlocal shown, shown_at
-        trials[change.trial.number] = change.trial
-        if change.what != "epoch" or monotonic() - shown_at > _SUMMARY_S:  # it looks at every trial
-            shown, shown_at = summary(), monotonic()
-        progress.show(change, shown)
-        live.add(_complete([change.trial]))
-        mirror.update(change.trial)
-
-    console = to_stderr()
-    with (
-        SweepProgress(console, is_verbose()) as progress,
-        closing(LiveUpdates(LiveEnsemble(folder.path / LIVE_FILE), partial(fetch_trial, folder, config))) as live,
-        SweepMirror(config, list(trials.values()), progress.say, live.so_far) as mirror,
-    ):
-        live.add(_complete(trials.values()))
-        if not summary().is_over or retry_failed:
-            progress.say(f"sweep {config.name}: {config.trials} trials in {folder.path}; starting Ray")
-            run_sweep(folder, config, [on_change], progress.say, ray_cluster(address, insecure=insecure), retry_failed)
-            config = load_settings(folder)
-            live.close()
-            mirror.settle(config)
-    console.print(f"ended by {end_of(config, list(trials.values()))}: {summary_line(summary())}", soft_wrap=True)
-    if summary().best is None:
-        first = next(trial for trial in trials.values() if trial.reason)
-        raise DmlrayError(f"no trial succeeded; trial {first.number} ended as {first.reason}: {first.message}")
-    print_top(folder, 5)
-    print_configurations(folder, list(trials.values()))
-    if so_far := live.so_far():
-        console.print(f"best small ensemble so far: {so_far.description}", soft_wrap=True)
-    console.print(f"next: dmlray ensemble {folder.as_typed} --top 5", soft_wrap=True)
-
-
-def _complete(trials: "Iterable[TrialRecord]") -> list[int]:
-    """Numbers of the finished trials, in the order in which they finished."""
-    finished = [trial for trial in trials if trial.state.name == "complete" and trial.finished]
-    return [trial.number for trial in sorted(finished, key=lambda trial: (trial.finished, trial.number))]

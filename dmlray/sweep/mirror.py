@@ -2,6 +2,8 @@
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
 
 from dmlray.errors import LeaseLostError
 from dmlray.sweep.lineage import dataset_records
@@ -29,6 +31,7 @@ class SweepMirror:
         self._config, self._warn, self._ensemble = config, warn, ensemble
         self._trials = {trial.number: trial for trial in trials}
         self._datasets = dataset_records(config)
+        self._artifacts: list[Path] = []
 
     def __enter__(self) -> "SweepMirror":
         self._began = time.monotonic()
@@ -56,6 +59,11 @@ class SweepMirror:
         self._config = config
         self._send([], with_parent=True)
 
+    def attach(self, path: Path) -> None:
+        """The sweep's own run gets this file, or what is new in it."""
+        self._artifacts = [path]
+        self._send([], with_parent=True)
+
     def _send(self, changed: Sequence[TrialRecord], with_parent: bool) -> None:
         every = list(self._trials.values())
         if not every:
@@ -63,5 +71,6 @@ class SweepMirror:
         runs = [trial_run(self._config, trial, self._datasets) for trial in changed]
         if with_parent:
             is_over = summarize(every, wanted(self._config, every)).is_over
-            runs.append(sweep_run(self._config, every, is_over, self._ensemble()))
+            parent = sweep_run(self._config, every, is_over, self._ensemble())
+            runs.append(replace(parent, artifacts=self._artifacts))
         self._tracker.submit(runs)

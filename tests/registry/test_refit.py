@@ -15,22 +15,16 @@ from dmlray.data.dataset import Dataset
 from dmlray.data.union import join_splits
 from dmlray.ensemble.members import load_trial_model
 from dmlray.errors import InterruptedSweepError, SweepExistsError, UsageError
-from dmlray.model.build import check_buildable
 from dmlray.registry import load_package
 from dmlray.registry.card import model_card
 from dmlray.registry.contents import PackagedMember
 from dmlray.registry.find import find_package
 from dmlray.registry.refit import refit_configuration, refit_data, refit_space
-from dmlray.sweep.director import Listener, StudyDirector
-from dmlray.sweep.inputs import check_inputs
-from dmlray.sweep.settings import SweepConfig, SweepFolder, load_settings
-from dmlray.sweep.space import load_space
-from dmlray.sweep.study import Study
-from dmlray.train.channel import Event, TrialEnd
-from dmlray.train.trial import run_trial
+from dmlray.sweep.settings import SweepFolder, load_settings
 from tests.registry.conftest import package_of
 from tests.registry.sweeps import LINEAR
-from tests.train.trials import CPU, VIDEOS, make_task, run, write_data
+from tests.sweep.trained import train_here
+from tests.train.trials import VIDEOS, make_task, run, write_data
 
 
 def member(trial: int, epoch: int, **config: Any) -> PackagedMember:
@@ -122,22 +116,6 @@ def test_the_last_epoch_is_kept(tmp_path: Path) -> None:
     assert report["val_gap"] == report["val_gap_averaged"]
     assert load_trial_model(mean.task.directory).is_average
     assert not load_trial_model(last.task.directory).is_average
-
-
-def train_here(left: list[int], folder: SweepFolder, config: SweepConfig, listeners: list[Listener], *_: Any) -> None:
-    """`sweep.session.run_sweep` without Ray, interrupted after as many trials as are ``left``."""
-    schema = check_inputs(config).schema
-    with Study.driven(folder.study, lambda error: None, print) as study:
-        check = partial(check_buildable, schema=schema)
-        director = StudyDirector(config, folder, load_space(folder.space), study, check)
-        for listener in listeners:
-            director.listen(listener)
-        while (task := director.next_task()) is not None:
-            if not left:
-                raise InterruptedSweepError("stopped")
-            left.pop()
-            outcome = run_trial(task, lambda report, n=task.number: director.on_event(Event(n, report)), CPU)
-            director.on_event(Event(task.number, TrialEnd(outcome=outcome)))
 
 
 @pytest.mark.thorough

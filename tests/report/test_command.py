@@ -6,7 +6,10 @@ import pytest
 from typer.testing import CliRunner
 
 from dmlray.cli.app import app
+from dmlray.cli.report import PAGE, sweep_page
 from dmlray.errors import MissingInputError, StorageError
+from dmlray.sweep.settings import SweepFolder
+from dmlray.sweep.study import Study
 from tests.report.sweeps import make_sweep, trained
 
 
@@ -66,6 +69,24 @@ def test_a_damaged_sweep_is_a_page_and_an_exit_code(tmp_path: Path, logged: list
     assert done.stdout == f"{folder.path / 'report.html'}\n"
     assert "The sweep is damaged" in (folder.path / "report.html").read_text(encoding="utf-8")
     assert logged == []
+
+
+def test_a_page_that_cannot_be_made_is_one_line(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> str:
+        raise ValueError("no room\nfor the axes")
+
+    monkeypatch.setattr("dmlray.report.page.build_report", broken)
+    said: list[str] = []
+    assert sweep_page(SweepFolder(results, "first"), said.append) is None
+    again = f"dmlray report first --results {results}"
+    assert said == [f"the report could not be made, `{again}` tries again: ValueError: no room"]
+
+
+def test_a_sweep_that_runs_gets_its_page_from_its_driver(tmp_path: Path) -> None:
+    folder = make_sweep(tmp_path, trained, 1, wanted=2)
+    with Study.driven(folder.study, pytest.fail, pytest.fail):
+        assert sweep_page(folder, pytest.fail) is None
+    assert not (folder.path / PAGE).exists()
 
 
 @pytest.mark.thorough

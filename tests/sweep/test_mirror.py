@@ -46,10 +46,12 @@ class Recorder:
 
     def __init__(self, uri: str, experiment: str) -> None:
         self.sent: list[list[str]] = []
+        self.newest: dict[str, RunRecord] = {}
         self.is_failing, self.abandoned, self.timeout = False, False, 0.0
 
     def submit(self, records: list[RunRecord]) -> None:
         self.sent.append([record.key for record in records])
+        self.newest |= {record.key: record for record in records}
 
     def abandon(self) -> None:
         self.abandoned = True
@@ -104,6 +106,14 @@ def test_everything_is_sent_at_the_start_then_only_what_changed() -> None:
         mirror.update(TrialRecord(2, TrialState.running, {}, BEGUN))
         assert recorder(mirror).sent[1:] == [["toy/0"], ["toy/2", "toy"]]
     assert recorder(mirror).timeout == 30.0
+
+
+def test_the_sweeps_own_run_gets_what_is_attached() -> None:
+    with SweepMirror(CONFIG, [DONE, FAILED], pytest.fail) as mirror:
+        mirror.attach(Path("report.html"))
+        assert recorder(mirror).sent[1:] == [["toy"]]
+        mirror.settle(CONFIG)
+    assert recorder(mirror).newest["toy"].artifacts == [Path("report.html")]
 
 
 def test_a_failing_server_costs_a_hundredth_of_the_sweep_at_its_end(monkeypatch: pytest.MonkeyPatch) -> None:

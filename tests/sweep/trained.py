@@ -1,11 +1,14 @@
-"""A sweep whose trials are really trained, here and now, without Ray."""
+"""Sweeps whose trials are really trained, here and now, without Ray."""
 
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from dmlray.data.dataset import open_splits
+from dmlray.errors import InterruptedSweepError
 from dmlray.model.build import check_buildable
-from dmlray.sweep.director import StudyDirector
+from dmlray.sweep.director import Listener, StudyDirector
+from dmlray.sweep.inputs import check_inputs
 from dmlray.sweep.session import create_sweep
 from dmlray.sweep.settings import SweepConfig, SweepFolder
 from dmlray.sweep.space import load_space
@@ -35,13 +38,21 @@ def train_sweep(results: Path, trials: int) -> SweepFolder:
         tracking_uri=f"sqlite:///{results / 'mlflow.db'}",
     )
     folder = create_sweep(results, config, load_text(results, SPACE))
-    schema = open_splits(data)["validation"].schema
-    with Study.driven(folder.study, lambda error: None, print) as study:
-        director = StudyDirector(
-            config, folder, load_space(folder.space), study, partial(check_buildable, schema=schema)
-        )
-        while (task := director.next_task()) is not None:
-            number = task.number
-            outcome = run_trial(task, lambda report, n=number: director.on_event(Event(n, report)), CPU)
-            director.on_event(Event(number, TrialEnd(outcome=outcome)))
+    train_here([1] * trials, folder, config, [])
     return folder
+
+
+def train_here(left: list[int], folder: SweepFolder, config: SweepConfig, listeners: list[Listener], *_: Any) -> None:
+    """`sweep.session.run_sweep` without Ray, interrupted after as many trials as are ``left``."""
+    schema = check_inputs(config).schema
+    with Study.driven(folder.study, lambda error: None, print) as study:
+        check = partial(check_buildable, schema=schema)
+        director = StudyDirector(config, folder, load_space(folder.space), study, check)
+        for listener in listeners:
+            director.listen(listener)
+        while (task := director.next_task()) is not None:
+            if not left:
+                raise InterruptedSweepError("stopped")
+            left.pop()
+            outcome = run_trial(task, lambda report, n=task.number: director.on_event(Event(n, report)), CPU)
+            director.on_event(Event(task.number, TrialEnd(outcome=outcome)))
