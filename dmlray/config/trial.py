@@ -42,6 +42,7 @@ class TrialConfig(Config):
     batch_size: PositiveInt = 128
     micro_batch: PositiveInt | None = None  # videos of a batch at once, to save memory; None: all that memory holds
     precision: Literal["bfloat16", "float16", "float32"] = "bfloat16"  # on a GPU; a CPU computes in float32
+    compile: bool = False  # the forward pass by torch.compile: on a CPU it costs more than it gains (README, Decisions)
     bucketing: bool = False  # batches of videos of like lengths: less padding, less variety within a batch
     keep: Literal["best", "last"] = "best"  # the epoch whose model is the trial's: best on validation, or the last
     epochs: PositiveInt = 5

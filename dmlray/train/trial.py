@@ -27,6 +27,7 @@ from dmlray.train.checkpoint import (
     restore_checkpoint,
     save_checkpoint,
 )
+from dmlray.train.compiled import compile_forward, compile_problem
 from dmlray.train.distributed import ALONE, Peers
 from dmlray.train.evaluate import SplitResult, evaluate
 from dmlray.train.laps import Laps
@@ -105,6 +106,10 @@ def run_trial(
         raise TrainingError("data", str(error)) from error
     except (StorageError, UnavailableError) as error:
         raise TrainingError("storage", str(error)) from error
+    except RuntimeError as error:
+        if problem := compile_problem(error):
+            raise problem from error
+        raise
 
 
 class _Trial:
@@ -121,6 +126,8 @@ class _Trial:
         self._fingerprint = (stream or self._splits["train"]).fingerprint
         with seeded(derive_seed(task.seed, "init"), device):
             model = build_model(task.config, self._schema).to(device)
+        if task.config.compile:
+            compile_forward(model)
         optimizer = build_optimizer(model, task.config.optimizer)
         videos = None if stream else len(self._splits["train"])
         seed = derive_seed(task.seed, "train")

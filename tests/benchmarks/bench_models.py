@@ -9,7 +9,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -76,17 +76,23 @@ def main() -> None:
     second = "s" if device.type == "cuda" else "CPU-second"
     print(f"| | videos per {second} | ms a step | plain loop | times as fast | of the ceiling | plain |")
     print("| --- | ---: | ---: | ---: | ---: | ---: | ---: |")
+    for name, config, videos in cases(size, chosen.only):
+        print(row(name, config, videos, device, chosen.rounds, peak))
+
+
+def cases(size: Size, only: Sequence[str] | None) -> Iterator[tuple[str, TrialConfig, Videos]]:
+    """Each architecture, or ``only`` some, with its configuration and its videos."""
     with tempfile.TemporaryDirectory() as folder:
         data = {
             "frame": make_videos(Path(folder) / "frame", "frame", size.videos, size.max_frames, size.classes),
             "video": make_videos(Path(folder) / "video", "video", size.single_vectors, 1, size.classes),
         }
         for name, parts in architectures(size).items():
-            if not chosen.only or name in chosen.only:
+            if not only or name in only:
                 level = "video" if name in VIDEO_LEVEL else "frame"
                 batch = 8 * size.batch if level == "video" else size.batch
                 settings = {"batch_size": batch, "bucketing": level == "frame", "epochs": 10**6, **parts}
-                print(row(name, TrialConfig.model_validate(settings), data[level], device, chosen.rounds, peak))
+                yield name, TrialConfig.model_validate(settings), data[level]
 
 
 def row(name: str, config: TrialConfig, videos: Videos, device: torch.device, rounds: int, peak: float) -> str:

@@ -16,6 +16,7 @@ from dmlray.data.batch import Batches
 from dmlray.data.prefetch import Prefetched
 from dmlray.model.build import build_model
 from dmlray.model.encoder import RecurrentStack
+from dmlray.train.compiled import compile_forward
 from dmlray.train.loop import Training, train_epochs
 from dmlray.train.optim import build_optimizer
 from tests.benchmarks.model_data import Videos
@@ -27,6 +28,8 @@ def own_loop(config: TrialConfig, videos: Videos, device: torch.device) -> Epoch
     """`train.loop` on the mapped shards: bytes, packed and bucketed sequences, fused Adam, bfloat16 on a GPU."""
     torch.manual_seed(0)
     model = build_model(config, videos.dataset.schema).to(device)
+    if config.compile:
+        compile_forward(model)
     training = Training(model, build_optimizer(model, config.optimizer), config, 0, device)
     batches: Any = Batches(
         videos.dataset,
