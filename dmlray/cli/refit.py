@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dmlray.cli.console import is_verbose, note, to_stderr
+from dmlray.cli.console import is_verbose, note, to_stderr, warn
 from dmlray.cli.options import DEFAULT_RESULTS, Address, Insecure, Json, Results, Tracking, answer
 from dmlray.errors import DmlrayError, SweepExistsError, UsageError
 
@@ -31,6 +31,7 @@ def refit(
     cpus_per_trial: Annotated[float | None, typer.Option(min=0.1, help="As for search.")] = None,
     gpus_per_trial: Annotated[float | None, typer.Option(min=0.0, help="As for search.")] = None,
     concurrency: Annotated[int | None, typer.Option(min=1, help="As for search.")] = None,
+    publish: Annotated[bool, typer.Option("--publish", help="Also register it, see `dmlray publish`.")] = False,
     address: Address = None,
     insecure: Insecure = False,
     as_json: Json = False,
@@ -65,6 +66,11 @@ def refit(
         answer({"version": 1, "sweep": sweep.path.name, "package": str(package), **done.model_dump(mode="json")})
     else:
         _print(package, done)
+    _log(config, package)
+    if publish:
+        from dmlray.cli.publish import publish_refit, sentence
+
+        note(sentence(publish_refit(package, results)))
 
 
 def _create_or_check(
@@ -129,7 +135,7 @@ def _train(sweep: "SweepFolder", config: "SweepConfig", address: str | None, ins
 
     with (
         SweepProgress(to_stderr(), is_verbose()) as progress,
-        SweepMirror(config, list(trials.values()), progress.say, lambda: None) as mirror,
+        SweepMirror(config, list(trials.values()), progress.warn) as mirror,
     ):
         if not summarize(list(trials.values()), config.trials).is_over:
             progress.say(f"sweep {config.name}: {config.trials} members in {sweep.path}; starting Ray")
@@ -178,6 +184,18 @@ def _package(chosen: "SweepFolder", name: str, sweep: "SweepFolder", trials: lis
     package = write_package(folder, f"{original.contents.name}-refit", sweep, config, report, original.vocabulary, done)
     write_text(folder / REFIT, done.model_dump_json(indent=2) + "\n")
     return package, done
+
+
+def _log(config: "SweepConfig", folder: Path) -> None:
+    from dmlray.errors import UnavailableError
+    from dmlray.registry.package import load_package
+    from dmlray.registry.refit import refit_run
+    from dmlray.tracking import Tracker
+
+    try:
+        Tracker(config.tracking_uri, "dmlray").sync([refit_run(config, load_package(folder))])
+    except UnavailableError as error:
+        warn(f"the new ensemble is not in MLflow, the same command sends it again: {error}")
 
 
 def _print(package: Path, done: "Refit") -> None:

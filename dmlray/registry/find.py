@@ -16,15 +16,21 @@ def find_package(name: str, results: Path) -> Path:
     """
     if (Path(name) / CONTENTS).is_file():
         return Path(name)
-    sweep, _, ensemble = name.partition("/")
-    refit = SweepFolder(results, sweep).ensemble(ensemble or "-") / PACKAGE  # of a refit there is the package alone
-    if (refit / CONTENTS).is_file():
+    if (refit := find_refit(name, results)) is not None:
         return refit
     folder, ensemble = find_ensemble(name, results)
     package = folder.ensemble(ensemble) / PACKAGE
     if not (package / CONTENTS).is_file():
         raise MissingInputError(package, f"package ({CONTENTS}); `dmlray ensemble` makes one")
     return package
+
+
+def find_refit(name: str, results: Path) -> Path | None:
+    """The package of the ensemble that was trained anew which ``name`` (sweep/ensemble) means, if it is one."""
+    sweep, _, ensemble = name.partition("/")
+    directory = SweepFolder(results, sweep).ensemble(ensemble or "-")
+    is_refit = (directory / PACKAGE / CONTENTS).is_file() and not (directory / MEMBERS_FILE).is_file()
+    return directory / PACKAGE if is_refit else None
 
 
 def find_ensemble(name: str, results: Path) -> tuple[SweepFolder, str]:

@@ -1,9 +1,10 @@
 """An ensemble in MLflow: its package as a registered model that `mlflow models serve` serves."""
 
+import io
 import logging
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
@@ -52,7 +53,7 @@ def publish(package: Package, name: str, uri: str, run_id: str, example: pd.Data
         for known in client.search_model_versions(f"name = '{name}'"):
             if known.tags.get(DIGEST_TAG) == package.digest:
                 return Published(name, str(known.version), str(known.run_id), is_new=False)
-        with mlflow.start_run(run_id=run_id):
+        with mlflow.start_run(run_id=run_id), redirect_stderr(io.StringIO()):  # it prints what we say ourselves
             logged = mlflow.pyfunc.log_model(
                 name=name,
                 loader_module="dmlray.registry.served",

@@ -18,10 +18,14 @@ from dmlray.ensemble.compare import gap_on_test
 from dmlray.ensemble.dense import DenseBlender
 from dmlray.ensemble.report import EnsembleReport
 from dmlray.errors import UsageError
-from dmlray.registry.contents import PackagedMember, Refit
+from dmlray.registry.contents import CARD, PackagedMember, Refit
 from dmlray.registry.package import Package
+from dmlray.sweep.lineage import dataset_records
+from dmlray.sweep.runs import sweep_key, trial_key
+from dmlray.sweep.settings import SweepConfig
 from dmlray.sweep.space import Space, parse_space
 from dmlray.sweep.yaml_lines import parse_yaml
+from dmlray.tracking import RunRecord
 
 SPLITS = "splits"  # the folder of the data, beside the package
 
@@ -82,6 +86,29 @@ def refit_report(report: EnsembleReport, trials: Sequence[int]) -> EnsembleRepor
     pairs = zip(report.members, trials, strict=True)
     members = tuple(member.model_copy(update={"trial": trial}) for member, trial in pairs)
     return report.model_copy(update={"members": members})
+
+
+def refit_run(config: SweepConfig, package: Package) -> RunRecord:
+    """What MLflow is told of a ``package`` of new members: a run under that of the sweep that trained them."""
+    contents = package.contents
+    assert contents.refit is not None, "it is a refit's"
+    figures = {"ensemble_test_gap": contents.refit.test, "original_test_gap": contents.refit.test_before}
+    return RunRecord(
+        key=f"{config.name}/refit/{package.digest[:12]}",  # trained again with another result, it is another run
+        name=f"refit {contents.refit.ensemble}",
+        parent_key=sweep_key(config.name),
+        status="finished",
+        tags={"dmlray.sweep": config.name, "dmlray.ensemble": contents.name},
+        params={
+            "original": contents.refit.original,
+            "videos": str(contents.refit.videos),
+            "members": ", ".join(f"{member.trial}: {member.weight:.4f}" for member in contents.members),
+        },
+        metrics=[(0, {name: value for name, value in figures.items() if value is not None})],
+        artifacts=[package.path / CARD],
+        datasets=dataset_records(config),
+        members=[trial_key(config.name, member.trial) for member in contents.members],
+    )
 
 
 def measure_refit(

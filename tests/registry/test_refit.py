@@ -15,7 +15,7 @@ from dmlray.data.dataset import Dataset
 from dmlray.data.union import join_splits
 from dmlray.ensemble.members import load_trial_model
 from dmlray.errors import InterruptedSweepError, SweepExistsError, UsageError
-from dmlray.registry import load_package
+from dmlray.registry import Package, load_package
 from dmlray.registry.card import model_card
 from dmlray.registry.contents import PackagedMember
 from dmlray.registry.find import find_package
@@ -23,6 +23,7 @@ from dmlray.registry.refit import refit_configuration, refit_data, refit_space
 from dmlray.sweep.settings import SweepFolder, load_settings
 from tests.registry.conftest import package_of
 from tests.registry.sweeps import LINEAR
+from tests.registry.test_publish import client, own_copy
 from tests.sweep.trained import train_here
 from tests.train.trials import VIDEOS, make_task, run, write_data
 
@@ -40,6 +41,29 @@ def member(trial: int, epoch: int, **config: Any) -> PackagedMember:
         file="members/0000.safetensors",
         checkpoint="c",
     )
+
+
+def _check_published(sweep: SweepFolder, package: Package) -> None:
+    """It predicts by its name, has its run under its own sweep's, and is registered once, with its card."""
+    results, out = sweep.path.parent, sweep.path.parent / "labels"
+    invoke, test = CliRunner().invoke, Dataset.open(load_settings(sweep).data / "test")
+    here = ["--results", str(results), "--json"]
+    words = ["predict", "--ensemble", "first/top5-refit", "--data", str(test.path), "--out", str(out), *here]
+    assert json.loads(invoke(app, words).stdout)["package"] == package.digest
+    for _ in range(2):
+        published = invoke(app, ["publish", "first/top5-refit", *here])
+        assert published.exit_code == 0, published.exception
+        assert json.loads(published.stdout)["uri"] == "models:/first-top5-refit/1"
+    version = client(sweep).get_model_version("first-top5-refit", "1")
+    assert version.tags == {"dmlray.package": package.digest}
+    assert version.description == model_card(package.contents)
+    run = client(sweep).get_run(version.run_id)
+    parent = client(sweep).get_run(run.data.tags["mlflow.parentRunId"])
+    assert parent.info.run_name == "first-top5-refit"
+    assert package.contents.refit is not None
+    assert run.data.metrics["ensemble_test_gap"] == package.contents.refit.test
+    assert {each.dataset.name.split()[-1] for each in run.inputs.dataset_inputs} == {"train", "validation", "test"}
+    assert len(run.inputs.model_inputs) == len(package.contents.members)
 
 
 COSINE = {"kind": "adamw", "schedule": {"kind": "cosine"}}
@@ -120,9 +144,10 @@ def test_the_last_epoch_is_kept(tmp_path: Path) -> None:
 
 @pytest.mark.thorough
 @pytest.mark.filterwarnings("ignore:The ``noload`` loader")  # SQLAlchemy, of MLflow's models
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:mlflow")
+@pytest.mark.filterwarnings("ignore::FutureWarning:mlflow")
+@pytest.mark.filterwarnings("ignore::UserWarning:mlflow")
 def test_the_command(video_sweep: SweepFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from tests.registry.test_publish import own_copy
-
     sweep = own_copy(video_sweep, tmp_path)
     words = ["refit", "--ensemble", "first/top5", "--results", str(sweep.path.parent), "--json"]
     invoke = partial(CliRunner().invoke, app, words)
@@ -150,6 +175,7 @@ def test_the_command(video_sweep: SweepFolder, tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr("dmlray.sweep.session.run_sweep", None)  # nothing is left to train
     assert json.loads(invoke().stdout) == document
     assert find_package("first/top5-refit", sweep.path.parent) == Path(document["package"])
+    _check_published(sweep, again)
     again_chosen = CliRunner().invoke(app, ["ensemble", "first-top5-refit", "--results", str(sweep.path.parent)])
     assert "nothing can be chosen by them" in str(again_chosen.exception)
     (sweep.path.parent / "first-top5-refit" / "space.yaml").write_text("space: {epochs: 2}\n")
