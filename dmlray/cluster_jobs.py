@@ -27,6 +27,7 @@ _PACKAGE = Path(__file__).parent
 _SWEEP, _RESULTS = "dmlray.sweep", "dmlray.results"  # keys of a job's metadata
 _ENDED = ("SUCCEEDED", "STOPPED", "FAILED")
 _ANSWER = "dmlray-answer-follows"  # Ray writes lines of its own into a job's log
+_MARK = f"{_ANSWER}\n"
 _LOOK_S, _ANSWER_S = 0.5, 120.0
 
 
@@ -54,6 +55,8 @@ class Client(Protocol):
     def get_job_logs(self, job_id: str) -> str: ...
 
     def tail_job_logs(self, job_id: str) -> AsyncIterator[str]: ...
+
+    def stop_job(self, job_id: str) -> bool: ...
 
 
 @dataclass(frozen=True)
@@ -97,34 +100,55 @@ class Cluster:
         Raises UnavailableError when the connection is lost.
         """
 
-        async def tail() -> None:
-            async for text in self.client.tail_job_logs(job):
-                write(text)
-
         with _answering(self.address, f"the sweep goes on; {self.how_to_go_on(job)}"):
-            asyncio.run(tail())
-            return self._ended(job, 60.0)
+            return self._followed(job, write)
 
     def answer_of(self, sweep: str, words: Sequence[str], results: str | None) -> tuple[Ended, str]:
         """Run a short command about ``sweep`` on the head; gives its end and all that it printed.
 
         ``results`` None: where the sweep's job has them. Raises UnavailableError after 2 minutes without an end.
         """
-        with _answering(self.address), stage_project(None) as project:
-            known = [(job.metadata or {}).get(_RESULTS) for job in self._jobs_of(sweep)]
-            job = self.client.submit_job(
-                entrypoint=f"echo {_ANSWER}; {entrypoint(words, results or next(filter(None, known), None))}",
-                runtime_env={"working_dir": str(project)},
-                metadata={},
-                submission_id=f"dmlray-{words[0]}-{uuid.uuid4().hex[:8]}",
-            )
+        with _answering(self.address):
+            job = self._ask(sweep, words, results)
             ended = self._ended(job, _ANSWER_S)
-            return ended, self.client.get_job_logs(job).rpartition(f"{_ANSWER}\n")[2]
+            return ended, self.client.get_job_logs(job).rpartition(_MARK)[2]
+
+    def watch(self, sweep: str, words: Sequence[str], results: str | None, write: Callable[[str], object]) -> Ended:
+        """Run a command about ``sweep`` on the head, and ``write`` what it prints as it comes.
+
+        Interrupted, it stops that command there. Raises UnavailableError when the connection is lost.
+        """
+        with _answering(self.address, "the sweep goes on"):
+            job = self._ask(sweep, words, results)
+            try:
+                return self._followed(job, _Answer(write))
+            except KeyboardInterrupt:
+                self.client.stop_job(job)
+                raise
 
     def how_to_go_on(self, job: str) -> str:
         """The commands that follow a job's log, and that stop it."""
         at = f"--address {self.address} {job}"
         return f"follow it with `ray job logs -f {at}`, stop it with `ray job stop {at}`"
+
+    def _ask(self, sweep: str, words: Sequence[str], results: str | None) -> str:
+        """Submit a command about ``sweep``, whose answer comes after _MARK; gives the job's id."""
+        known = [(job.metadata or {}).get(_RESULTS) for job in self._jobs_of(sweep)]
+        with stage_project(None) as project:
+            return self.client.submit_job(
+                entrypoint=f"echo {_ANSWER}; {entrypoint(words, results or next(filter(None, known), None))}",
+                runtime_env={"working_dir": str(project)},
+                metadata={},
+                submission_id=f"dmlray-{words[0]}-{uuid.uuid4().hex[:8]}",
+            )
+
+    def _followed(self, job: str, write: Callable[[str], object]) -> Ended:
+        async def tail() -> None:
+            async for text in self.client.tail_job_logs(job):
+                write(text)
+
+        asyncio.run(tail())
+        return self._ended(job, 60.0)
 
     def _jobs_of(self, sweep: str) -> list[JobInfo]:
         pattern = rf"dmlray-\d+-{re.escape(sweep)}"
@@ -139,6 +163,20 @@ class Cluster:
                 )
             time.sleep(_LOOK_S)
         return Ended(_status(info), info.driver_exit_code, info.message or "")
+
+
+class _Answer:
+    """Passes on what comes after _MARK, which may arrive in pieces."""
+
+    def __init__(self, write: Callable[[str], object]) -> None:
+        self._write, self._before, self._begun = write, "", False
+
+    def __call__(self, text: str) -> None:
+        if not self._begun:
+            self._before, mark, text = (self._before + text).partition(_MARK)
+            self._begun = bool(mark)
+        if text:
+            self._write(text)
 
 
 def connect(address: str, insecure: bool) -> Cluster:

@@ -44,17 +44,20 @@ def status(
 
     Example: dmlray status first --watch
 
-    --watch shows the trials that run on a terminal, and prints one line per event elsewhere.
+    --watch shows the trials that run on a terminal, and prints one line per event elsewhere or from a cluster.
     """
     from dmlray.sweep.settings import SweepFolder, load_settings
     from dmlray.sweep.study import Study
 
-    if watch and (as_json or address):
-        raise UsageError("--watch is for people, beside the sweep: ask again and again with --json, or with --address")
+    if watch and as_json:
+        raise UsageError("--watch is for people: programs ask again and again with --json")
     if address is not None:
-        from dmlray.cli.submit import remote_status
+        from dmlray.cli.submit import remote_status, remote_watch
 
-        remote_status(name, as_json, address, insecure, results)
+        if watch:
+            remote_watch(name, address, insecure, results)
+        else:
+            remote_status(name, as_json, address, insecure, results)
         return
     folder = SweepFolder(results, name)
     config = load_settings(folder)

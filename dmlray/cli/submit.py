@@ -54,6 +54,20 @@ def remote_status(sweep: str, as_json: bool, address: str, insecure: bool, resul
         raise typer.Exit(_code(ended))
 
 
+def remote_watch(sweep: str, address: str, insecure: bool, results: Path) -> None:
+    """Have the cluster at ``address`` run `dmlray status --watch`, and print what it says until the sweep stops."""
+    from dmlray.cluster_jobs import connect
+
+    words = ["status", sweep, "--watch"]
+    cluster = connect(address, insecure)
+    try:
+        ended = cluster.watch(sweep, words, results_there(results), lambda text: print(text, end="", flush=True))
+    except KeyboardInterrupt:
+        return
+    if ended.status != "SUCCEEDED":
+        raise typer.Exit(_code(ended))
+
+
 def given_words(context: typer.Context, without: tuple[str, ...]) -> list[str]:
     """The options that stand on the command line itself, but for those named ``without``, as words again."""
     return [word for option in _given(context, without) for word in _words(option, context.params[str(option.name)])]
