@@ -22,7 +22,7 @@ ADAPTERS = {
     "ray": {
         *("cluster.py", "cluster_jobs.py", "cluster_survey.py", "cluster_token.py"),
         *("data/convert.py", "data/stream.py", "train/worker.py"),
-        *("sweep/lookout.py", "sweep/slot.py", "sweep/tuner.py"),
+        *("sweep/lookout.py", "sweep/slot.py", "sweep/trainer.py", "sweep/tuner.py"),
         "registry/remote.py",
     },
     "optuna": {

@@ -11,11 +11,12 @@ from typing import Any
 import ray
 from ray import tune
 from ray.train import FailureConfig, RunConfig, ScalingConfig
-from ray.train.torch import TorchConfig, TorchTrainer
+from ray.train.torch import TorchConfig
 
 from dmlray.errors import TrainingError, UnavailableError
 from dmlray.sweep.lookout import Lookout
 from dmlray.sweep.retries import PREEMPTED
+from dmlray.sweep.trainer import SlotTrainer
 from dmlray.train.channel import Channel, Event, TrialEnd
 from dmlray.train.worker import Runner, serve_trials
 
@@ -96,7 +97,7 @@ class Slot(tune.Trainable):
         """Nothing, see `save_checkpoint`."""
 
     def _train(self, settings: SlotSettings) -> None:
-        trainer = TorchTrainer(
+        trainer = SlotTrainer(
             serve_trials,
             train_loop_config={"channel": self._channel, "runner": settings.runner},
             torch_config=TorchConfig(backend=settings.backend),
