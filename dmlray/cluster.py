@@ -72,9 +72,10 @@ def _connect(address: str, options: dict[str, Any], mark: str | None) -> None:
         os.environ[MARK] = mark
     try:
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **options)
-    except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+    except Exception as error:  # Ray raises that very class where its node does not come up in time, say
         where = "Ray could not be started here" if address == "local" else f"Ray at {address} cannot be joined"
-        raise UnavailableError(f"{where}: {str(error).splitlines()[0]}") from error
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        raise UnavailableError(f"{where}: {lines[0]}") from error
     finally:
         os.environ.pop(MARK, None)
 

@@ -14,6 +14,7 @@ from pydantic import AfterValidator, Field, NonNegativeInt, ValidationError
 
 from dmlray.atomic import write_text
 from dmlray.config import Config
+from dmlray.config.problem import first_problem
 from dmlray.errors import StorageError
 from dmlray.failpoints import reach
 from dmlray.remote import Remote
@@ -56,7 +57,7 @@ def read_list(data: bytes, uri: str) -> Copies:
     try:
         return Copies.model_validate_json(data).model_copy(update={"uri": uri})
     except ValidationError as error:
-        raise StorageError(f"{Remote(uri)}", f"holds a damaged list of copies: {error.errors()[0]['msg']}") from error
+        raise StorageError(f"{Remote(uri)}", f"holds a damaged list of copies: {first_problem(error).said}") from error
 
 
 def copy_of(path: Path) -> Copy:

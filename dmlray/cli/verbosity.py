@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from dmlray.cli.console import QUIET, VERBOSE
 
@@ -16,12 +17,24 @@ _OPTIONS = {
 }
 
 
+class Command(TyperCommand):
+    """Typer's, whose refusals are its own words alone."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """See typer."""
+        try:
+            return super().parse_args(ctx, args)
+        except typer.BadParameter as error:
+            error.message = error.message.removeprefix("Value error, ")  # pydantic's
+            raise
+
+
 class App(typer.Typer):
     """Typer, whose commands all have the two options."""
 
     def command(self, name: str | None = None, **options: Any) -> Callable[[Any], Any]:
         """See typer."""
-        register = super().command(name, **options)
+        register = super().command(name, cls=Command, **options)
         return lambda function: register(with_verbosity(function))
 
 

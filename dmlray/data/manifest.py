@@ -8,6 +8,7 @@ from pydantic import AfterValidator, NonNegativeInt, ValidationError
 
 from dmlray.atomic import write_text
 from dmlray.config import Config
+from dmlray.config.problem import first_problem
 from dmlray.data.schema import Schema
 from dmlray.errors import MissingInputError, StorageError
 from dmlray.remote import Address, Place, Remote
@@ -99,9 +100,9 @@ def parse_document(path: str | Path, data: bytes, kind: type[Document]) -> Docum
     try:
         return kind.model_validate_json(data)
     except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"]) or "document"
-        raise StorageError(path, f"is damaged or of another version ({field}: {first['msg']})") from error
+        found = first_problem(error)
+        problem = f"is damaged or of another version ({found.field or 'document'}: {found.said})"
+        raise StorageError(path, problem) from error
 
 
 def read_manifest(folder: Place) -> tuple[Manifest, str]:

@@ -7,6 +7,7 @@ import yaml
 from pydantic import Field, PositiveInt, ValidationError, model_validator
 
 from dmlray.config import Config
+from dmlray.config.problem import first_problem
 from dmlray.errors import ConfigError, MissingInputError
 
 Name = Annotated[str, Field(min_length=1)]
@@ -109,9 +110,8 @@ def load_schema(name_or_path: str | Path) -> Schema:
     try:
         return Schema.model_validate(content)
     except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"]) or "the schema"
-        raise ConfigError(f"{path}: {field}", first["input"], first["msg"]) from error
+        found = first_problem(error)
+        raise ConfigError(f"{path}: {found.field or 'the schema'}", found.value, found.expected) from error
 
 
 def schema_yaml(schema: Schema) -> str:

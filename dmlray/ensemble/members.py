@@ -8,6 +8,7 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from dmlray.config import TrialConfig
+from dmlray.config.problem import first_problem
 from dmlray.copies import bring
 from dmlray.data.predictions import load_predictions
 from dmlray.data.schema import Schema
@@ -78,4 +79,5 @@ def _config(path: Path) -> TrialConfig:
     except OSError as error:
         raise StorageError(path, f"the trial's configuration cannot be read: {error.strerror}") from error
     except ValidationError as error:
-        raise StorageError(path, f"is damaged: {str(error).splitlines()[0]}") from error
+        found = first_problem(error)
+        raise StorageError(path, f"is damaged or of another version ({found.field}: {found.said})") from error

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, StringConstraints, ValidationError
 
 from dmlray.config import Config, TrialConfig
+from dmlray.config.problem import first_problem
 from dmlray.data.schema import Schema
 from dmlray.ensemble.precision import Precision
 from dmlray.ensemble.report import Figures, Gain
@@ -108,9 +109,8 @@ def read_contents(folder: Path) -> tuple[PackageContents, str]:
     except (FileNotFoundError, NotADirectoryError) as error:
         raise MissingInputError(folder, f"package ({CONTENTS})") from error
     except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"]) or "document"
-        raise DataError(path, f"is of another version ({field}: {first['msg']})") from error
+        found = first_problem(error)
+        raise DataError(path, f"is of another version ({found.field or 'document'}: {found.said})") from error
     except (UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError) as error:
         raise DataError(path, "is not a package's contents as dmlray writes them") from error
     _check(path, contents)

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 import dmlray
 from dmlray.atomic import write_text
+from dmlray.config.problem import first_problem
 from dmlray.data.dataset import Dataset
 from dmlray.data.schema import Schema
 from dmlray.ensemble.members import build_member, evaluation_seed, load_trial_model
@@ -42,7 +43,8 @@ def load_report(directory: Path) -> EnsembleReport:
     except (FileNotFoundError, NotADirectoryError) as error:
         raise MissingInputError(directory, f"ensemble ({MEMBERS_FILE})") from error
     except ValidationError as error:
-        raise StorageError(path, f"is damaged: {str(error).splitlines()[0]}") from error
+        found = first_problem(error)
+        raise StorageError(path, f"is damaged or of another version ({found.field}: {found.said})") from error
 
 
 def discard_package(directory: Path) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from dmlray.config import TrialConfig
+from dmlray.config.problem import first_problem
 from dmlray.errors import ConfigError
 from dmlray.sweep.sampler import Proposal
 
@@ -49,9 +50,8 @@ def _resolve(proposal: Proposal, check: Check | None) -> Candidate:
     try:
         config = TrialConfig.model_validate(proposal.config)
     except ValidationError as error:
-        problem = error.errors(include_url=False)[0]
-        place = ".".join(str(part) for part in problem["loc"])
-        return Candidate(proposal, proposal.config, f"{place}: {problem['msg']}, got {problem['input']!r}")
+        found = first_problem(error)
+        return Candidate(proposal, proposal.config, f"{found.field}: {found.said}, got {found.value!r}")
     resolved = config.model_dump(mode="json")
     try:
         if check is not None:

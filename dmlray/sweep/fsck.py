@@ -8,6 +8,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from dmlray.config import TrialConfig
+from dmlray.config.problem import first_problem
 from dmlray.copies import LIST, check, read_list
 from dmlray.data.dataset import open_splits
 from dmlray.data.predictions import load_predictions
@@ -50,11 +51,9 @@ def check_tables(place: Path, trials: Sequence[TrialRecord], tables: Sequence[Ta
         try:
             TrialConfig.model_validate(trial.config)
         except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            where = ".".join(str(part) for part in first["loc"])
-            yield Finding(
-                str(place), f"trial {trial.number} has a configuration that cannot be: {where}: {first['msg']}"
-            )
+            wrong = first_problem(error)
+            problem = f"trial {trial.number} has a configuration that cannot be: {wrong.field}: {wrong.said}"
+            yield Finding(str(place), problem)
 
 
 def check_files(folder: SweepFolder, config: SweepConfig, trials: Sequence[TrialRecord]) -> Iterator[Finding]:

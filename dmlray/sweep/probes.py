@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from dmlray.config import TrialConfig
+from dmlray.config.problem import first_problem
 from dmlray.errors import ConfigError
 from dmlray.sweep.ranges import Range, Scalar
 from dmlray.sweep.tree import Branch, Group, Node, leaves
@@ -29,10 +30,8 @@ def _check(root: Group, leaf: Range, forced: Mapping[str, Scalar]) -> None:
     try:
         config = TrialConfig.model_validate(written)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        message = first["msg"].removeprefix("Value error, ")
-        expected = message.removeprefix("Input should be ") if "should be" in message else f"right: {message}"
-        raise ConfigError(_field_at(root, first["loc"], forced), first["input"], expected) from error
+        found = first_problem(error)
+        raise ConfigError(_field_at(root, found.keys, forced), found.value, found.expected) from error
     before: Any = reduce(lambda part, key: part[key], leaf.keys, written)
     after: Any = reduce(getattr, leaf.keys, config)
     if not _same_kind(before, after):

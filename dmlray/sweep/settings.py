@@ -19,6 +19,7 @@ from pydantic import (
 
 from dmlray.atomic import write_text
 from dmlray.config import Config
+from dmlray.config.problem import first_problem
 from dmlray.errors import ConfigError, MissingInputError, StorageError
 from dmlray.remote import Place, as_place
 from dmlray.sweep.budgets import Budget, asked, ending
@@ -120,9 +121,9 @@ def load_settings(folder: SweepFolder) -> SweepConfig:
     try:
         return SweepConfig.model_validate(yaml.safe_load(folder.settings.read_text(encoding="utf-8")))
     except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"]) or "the whole"
-        raise StorageError(folder.settings, f"is damaged or of another version ({field}: {first['msg']})") from error
+        found = first_problem(error)
+        problem = f"is damaged or of another version ({found.field or 'the whole'}: {found.said})"
+        raise StorageError(folder.settings, problem) from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise StorageError(folder.settings, f"is damaged: {str(error).splitlines()[0]}") from error
 

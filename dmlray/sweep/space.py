@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import Field, PositiveInt, ValidationError
 
 from dmlray.config import Config, TrialConfig
+from dmlray.config.problem import first_problem
 from dmlray.errors import ConfigError
 from dmlray.sweep.configurations import NamedConfiguration, parse_configurations
 from dmlray.sweep.json_schema import space_schema
@@ -139,12 +140,12 @@ def _header(root: Located) -> _Header:
     try:
         return _Header.model_validate(written)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        *_, located = _along(root, first["loc"])
-        if first["type"] == "extra_forbidden":
-            known = RetryConfig.model_fields if first["loc"][0] == "retries" else StoppingConfig.model_fields
-            raise unknown_key(located.field, str(first["loc"][-1]), known) from error
-        raise ConfigError(located.field, first["input"], first["msg"].removeprefix("Input should be ")) from error
+        found = first_problem(error)
+        *_, located = _along(root, found.keys)
+        if found.kind == "extra_forbidden":
+            known = RetryConfig.model_fields if found.keys[0] == "retries" else StoppingConfig.model_fields
+            raise unknown_key(located.field, str(found.keys[-1]), known) from error
+        raise ConfigError(located.field, found.value, found.expected) from error
 
 
 def _along(root: Located, keys: Sequence[str | int]) -> Iterator[Located]:

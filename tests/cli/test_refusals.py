@@ -1,0 +1,74 @@
+"""What is refused is refused in our words, not in those of the libraries beneath."""
+
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from dmlray.cli.app import app
+from dmlray.config import TrialConfig
+from dmlray.config.problem import first_problem
+from dmlray.data.schema import load_schema
+from dmlray.errors import ConfigError, UnavailableError
+
+SCHEMA = """
+level: frame
+modalities:
+- {name: visual, feature: rgb, width: 4, dtype: uint8}
+classes: 3
+"""
+
+
+@pytest.mark.parametrize(
+    ("words", "problem"),
+    [
+        (["ensemble", "first", "--precision", "int4"], "'--precision': 'int4' is not one of 'float32'"),
+        (["search", "--sampler", "guess"], "'--sampler': 'guess' is not one of 'tpe'"),
+        (["search", "--trials", "0"], "'--trials': 20 or, with --resume NAME, +20 for 20 more, got '0'"),
+    ],
+)
+def test_an_option_says_what_it_takes(words: list[str], problem: str) -> None:
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 2
+    assert f"Invalid value for {problem}" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "problem"),
+    [
+        ("classes: 3", "", "classes must be given, got None"),
+        ("classes: 3", "classes: 0", "classes must be greater than 0, got 0"),
+        ("classes: 3", "classes: 3\nclases: 4", "clases must be left out: nothing is called that, got 4"),
+        ("name: visual", "name: id", "the schema must be right: modality names must differ from each other, from `id`"),
+    ],
+)
+def test_a_schema_says_what_it_needs(tmp_path: Path, before: str, after: str, problem: str) -> None:
+    (tmp_path / "schema.yaml").write_text(SCHEMA.replace(before, after))
+    with pytest.raises(ConfigError) as refused:
+        load_schema(str(tmp_path / "schema.yaml"))
+    assert str(refused.value).startswith(f"{tmp_path}/schema.yaml: {problem}")
+
+
+def test_a_problem_names_its_place() -> None:
+    with pytest.raises(ValueError, match="validation error") as error:
+        TrialConfig.model_validate({"frames": {"select": "all", "count": 3}})
+    found = first_problem(error.value)  # type: ignore[arg-type]
+    assert (found.field, found.said) == ("frames", "`count` goes with every selection but `all`")
+
+
+@pytest.mark.thorough
+def test_a_ray_that_does_not_start_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray raises Exception itself where its node does not come up in time."""
+    import ray
+
+    from dmlray.cluster import ray_cluster
+
+    def fail(**_: object) -> None:
+        raise Exception("The current node timed out during startup.\nSee the logs.")
+
+    monkeypatch.setattr(ray, "init", fail)
+    with (
+        pytest.raises(UnavailableError, match=r"^Ray could not be started here: The current node timed out during"),
+        ray_cluster("local"),
+    ):
+        pass
