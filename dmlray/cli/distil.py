@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dmlray.cli.options import DEFAULT_RESULTS, Address, Json, Results, Tracking, answer
+from dmlray.cli.options import DEFAULT_RESULTS, Address, Json, Results, Tracking, answer, parse_override
 
 if TYPE_CHECKING:
     from dmlray.registry.distil import DistillationReport
@@ -48,7 +48,6 @@ def distil(
     """
     from dmlray.atomic import write_text
     from dmlray.cli.run import run_shown
-    from dmlray.cli.search import parse_override
     from dmlray.registry.export import PACKAGE
     from dmlray.registry.find import find_ensemble
     from dmlray.registry.package import load_package

@@ -59,5 +59,5 @@ def init(
         hours = typer.prompt("How many hours may the sweep take?", default=1.0, type=float, err=True)
     commands = found.then(out, hours)
     head = "\n".join([f"Made by `dmlray init` for {found.lines[0]}:", *found.lines[1:], "", "Then:", *commands])
-    write_text(out, propose(found.facts, Asked(trials, hours), head))
+    write_text(out, propose(found.facts, Asked(trials, hours), head, str(found.data)))
     note(f"{out}: for {'; '.join(found.lines)}", *(f"next: {each}" for each in commands))

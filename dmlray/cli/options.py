@@ -115,6 +115,14 @@ class TrialCount:
 DEFAULT_RESULTS = Path("results")  # also in sweep.settings, which this module must not import to stay light
 
 
+def parse_override(text: str) -> tuple[str, str]:
+    """Path and value of a --set. Raises UsageError for what is none."""
+    path, equals, value = text.partition("=")
+    if not equals or not path:
+        raise UsageError(f"--set takes A.B=C, for example --set space.epochs=3, got {text!r}")
+    return path, value
+
+
 def answer(document: dict[str, Any]) -> None:
     """Print one JSON document on stdout."""
     json.dump(document, sys.stdout, indent=2, default=str)

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dmlray.cli.console import note
 from dmlray.cli.options import (
     DEFAULT_RESULTS,
     Address,
@@ -22,9 +21,7 @@ from dmlray.errors import UsageError
 from dmlray.sweep.names import SamplerName, StoppingName
 
 if TYPE_CHECKING:
-    from dmlray.sweep.settings import SweepFolder, WarmStart
-    from dmlray.sweep.space import Space
-    from dmlray.sweep.warm_start import Observation
+    from dmlray.cli.begin import Anew, Asked
 
 
 def register(app: typer.Typer) -> None:
@@ -34,6 +31,9 @@ def register(app: typer.Typer) -> None:
 
 def search(
     context: typer.Context,
+    file: Annotated[
+        Path | None, typer.Argument(metavar="[SPACE]", help="The search space, a YAML file; it can name the data.")
+    ] = None,
     data: Annotated[
         str | None,
         typer.Option(metavar="FOLDER", help="A converted data set: train/, validation/, test/; also s3://, gs://."),
@@ -42,8 +42,10 @@ def search(
         str | None,
         typer.Option(metavar="SOURCE", help="TFRecords or Arrow shards to train on where they are, also s3://, gs://."),
     ] = None,
-    space: Annotated[Path | None, typer.Option(help="The search space, a YAML file.")] = None,
-    name: Annotated[str | None, typer.Option(help="What to call the sweep; it lives in RESULTS/NAME.")] = None,
+    space: Annotated[Path | None, typer.Option(help="The search space, if it does not stand first.")] = None,
+    name: Annotated[
+        str | None, typer.Option(help="What to call the sweep in RESULTS/NAME (default: as the space's file).")
+    ] = None,
     resume: Annotated[
         str | None,
         typer.Option(metavar="NAME", help="Go on with a sweep, or extend it.", autocompletion=sweeps_there),
@@ -109,8 +111,8 @@ def search(
     """Search for the models with the best GAP@20.
 
     \b
-    Example: dmlray search --data results/data/tfrecords \\
-        --space search_spaces/smoke.yaml --name first
+    Example: dmlray search search_spaces/smoke.yaml \\
+        --data results/data/tfrecords --name first
 
     With --stream, training videos are read from TFRecords or Arrow shards and DATA needs only validation/ (and test/).
 
@@ -120,23 +122,13 @@ def search(
 
     With --submit, paths of data and results are the cluster's; Ctrl-C then ends the following alone, not the sweep.
     """
-    from dmlray.cli.fetch import take_up
-    from dmlray.cli.run import run_shown
-    from dmlray.cli.submit import submit_search
-    from dmlray.remote import as_place, without_keys
-    from dmlray.sweep.settings import SweepFolder, check_name, load_settings, resumed
+    from dmlray.cli.begin import Anew, Asked, begin, go_on
 
-    begun: dict[str, object] = {
-        "--data": data,
-        "--stream": stream,
-        "--space": space,
-        "--name": name,
-        "--seed": seed,
-        "--grid": grid or None,
-        "--from": source,
-        "--set": overrides or None,
-        "--storage": storage,
-    }
+    if file is not None and space is not None:
+        raise UsageError(f"the space is given twice, {file} and --space {space}: give one of them")
+    new = Anew(
+        data, stream, file or space, name, seed, sampler, grid, stopping, source, tuple(overrides or ()), storage
+    )
     resources = {
         "workers_per_trial": workers_per_trial,
         "cpus_per_trial": cpus_per_trial,
@@ -146,62 +138,22 @@ def search(
         "stall_seconds": stall_seconds,
     }
     budget = {"hours": hours, "gpu_hours": gpu_hours, "min_gain": min_gain}
+    job = context if submit else None
+    asked = Asked(results, trials, resources, budget, tracking_uri, storage_path, address, insecure, job)
     if replay is not None:
-        from dmlray.cli.replay import replay_sweep
-
-        numbers = {key: value for key, value in resources.items() if key != "concurrency"} | budget
-        options: dict[str, object] = {f"--{key.replace('_', '-')}": value for key, value in numbers.items()}
-        others = {"--resume": resume, "--retry-failed": retry_failed or None, "--tracking-uri": tracking_uri}
-        others |= {"--submit": submit or None, "--storage-path": storage_path}
-        _refuse(begun | others | options, "has no meaning with --replay, which trains nothing; leave it out")
-        folder = SweepFolder(results, replay)
-        count = trials.in_all() if trials else None
-        replay_sweep(folder, sampler, stopping, count, seeds or 10, concurrency or 1, gaps or (), as_json)
+        others = {"--resume": resume, "--retry-failed": retry_failed or None}
+        _refuse_beside_replay(new, asked, others)
+        _replay(asked, replay, sampler, stopping, seeds, gaps, as_json)
         return
     _refuse({"--seeds": seeds, "--gap": gaps or None, "--json": as_json or None}, "goes with --replay NAME")
     if resume is not None:
-        settled = begun | {"--sampler": sampler, "--stopping": stopping}
+        settled = new.given() | {"--sampler": sampler, "--stopping": stopping}
         _refuse(settled, f"was settled when sweep {resume} began; leave it out with --resume")
-        if submit:
-            submit_search(context, check_name(resume, "--resume"), None, address, insecure, results)
-            return
-        folder = SweepFolder(results, resume)
-        if storage_path is not None:
-            take_up(folder, storage_path)
-        before = load_settings(folder)
-        config = resumed(before, trials.in_all(before.trials) if trials else None, resources, tracking_uri, budget)
-        if storage_path is not None:
-            config = config.model_copy(update={"storage_path": storage_path})
-        run_shown(folder, config, address, retry_failed, insecure)
+        go_on(asked, resume, retry_failed)
         return
     if retry_failed:
         raise UsageError("--retry-failed goes with --resume NAME")
-    if data is None or space is None or name is None:
-        raise UsageError("a new sweep needs --data, --space and --name (or --resume NAME)")
-
-    from dmlray.sweep.session import create_sweep, discarded_unless_started, new_config
-    from dmlray.sweep.space import load_space
-    from dmlray.tracking import default_uri
-
-    if grid and sampler not in (None, "grid"):
-        raise UsageError(f"--grid leaves nothing to --sampler {sampler}: give one of them")
-    sampler = "grid" if grid else sampler
-    changes = [parse_override(text) for text in overrides or ()] + ([("stopping.rule", stopping)] if stopping else [])
-    loaded = load_space(space, changes)
-    count = trials.in_all() if trials else None
-    if submit:
-        submit_search(context, check_name(name), space, address, insecure, results)
-        return
-    place = as_place(without_keys(data, "--data"))
-    stream = stream and without_keys(stream, "--stream")
-    uri = tracking_uri or default_uri(results)
-    learnt, prior = _learn(SweepFolder(results, source), loaded) if source else (None, [])
-    config = new_config(
-        name, place, loaded, count, seed or 0, sampler or "tpe", resources, uri, stream, budget, storage_path
-    )
-    folder = create_sweep(results, config.model_copy(update={"warm_start": learnt}), loaded, storage, prior)
-    with discarded_unless_started(folder):
-        run_shown(folder, config, address, insecure=insecure)
+    begin(asked, new)
 
 
 def _refuse(options: Mapping[str, object], why: str) -> None:
@@ -209,26 +161,25 @@ def _refuse(options: Mapping[str, object], why: str) -> None:
         raise UsageError(f"{given[0]} {why}")
 
 
-def _learn(folder: "SweepFolder", space: "Space") -> "tuple[WarmStart, list[Observation]]":
-    from contextlib import closing
-
-    from dmlray.sweep.settings import load_settings
-    from dmlray.sweep.study import Study
-    from dmlray.sweep.warm_start import warm_start
-
-    name = load_settings(folder).name
-    with closing(Study.open(folder.study, read_only=True)) as study:
-        learnt, prior = warm_start(space, name, study.trials())
-    note(f"from {name}: {len(prior)} trials to learn from, {len(learnt.left_out)} left out")
-    note(*(f"  trial {number} left out: {reason}" for number, reason in learnt.left_out.items()))
-    if learnt.unused:
-        note(f"  parameters that this space does not have: {', '.join(learnt.unused)}")
-    return learnt, prior
+def _refuse_beside_replay(new: "Anew", asked: "Asked", others: Mapping[str, object]) -> None:
+    numbers = {**asked.resources, **asked.budget, "concurrency": None}
+    options = {f"--{name.replace('_', '-')}": value for name, value in numbers.items()}
+    places = {"--tracking-uri": asked.tracking_uri, "--submit": asked.job, "--storage-path": asked.storage_path}
+    refused = {**new.given(), **others, **places, **options}
+    _refuse(refused, "has no meaning with --replay, which trains nothing; leave it out")
 
 
-def parse_override(text: str) -> tuple[str, str]:
-    """Path and value of a --set. Raises UsageError for what is none."""
-    path, equals, value = text.partition("=")
-    if not equals or not path:
-        raise UsageError(f"--set takes A.B=C, for example --set space.epochs=3, got {text!r}")
-    return path, value
+def _replay(
+    asked: "Asked",
+    name: str,
+    sampler: SamplerName | None,
+    stopping: StoppingName | None,
+    seeds: int | None,
+    gaps: list[float] | None,
+    as_json: bool,
+) -> None:
+    from dmlray.cli.replay import replay_sweep
+    from dmlray.sweep.settings import SweepFolder
+
+    trials, slots = asked.trials.in_all() if asked.trials else None, int(asked.resources["concurrency"] or 1)
+    replay_sweep(SweepFolder(asked.results, name), sampler, stopping, trials, seeds or 10, slots, gaps or (), as_json)

@@ -1,7 +1,7 @@
 """A sweep handed to a cluster from elsewhere, and the question how far it is: both run there, as Ray jobs."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -17,18 +17,28 @@ if TYPE_CHECKING:
 
 DASHBOARD = "http://127.0.0.1:8265"
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
-_OWN = ("submit", "address", "results", "space")  # what becomes something else over there, or nothing
+_OWN = ("submit", "address", "results", "file", "space", "name")  # what becomes something else over there, or nothing
 _PLACES = ("data", "stream", "storage_path")
 
 
 def submit_search(
-    context: typer.Context, sweep: str, space: Path | None, address: str | None, insecure: bool, results: Path
+    context: typer.Context,
+    sweep: str,
+    space: Path | None,
+    data: str | None,
+    address: str | None,
+    insecure: bool,
+    results: Path,
 ) -> None:
-    """Have the cluster at ``address`` run this very `dmlray search`, and follow it to its end or to Ctrl-C."""
+    """Have the cluster at ``address`` run this very `dmlray search`, and follow it to its end or to Ctrl-C.
+
+    A new sweep has a ``space`` and ``data``, which the space may name instead of the command.
+    """
     from dmlray.cluster_jobs import SPACE_FILE, connect
 
-    words = ["search", *given_words(context, _OWN), *(["--space", SPACE_FILE] if space else [])]
-    _check_places(context)
+    new = ["--space", SPACE_FILE, "--name", sweep] if space else []
+    words = ["search", *given_words(context, _OWN), *new]
+    _check_places({name: context.params.get(name) for name in _PLACES} | {"data": data})
     where = address or DASHBOARD
     if urlsplit(where).scheme == "http" and urlsplit(where).hostname not in _LOOPBACK:
         note(f"what goes to {where}, the token too, is not encrypted: ssh -L 8265:127.0.0.1:8265 HEAD would do that")
@@ -97,12 +107,12 @@ def _words(option: Any, value: Any) -> Iterator[str]:
             yield str(one)
 
 
-def _check_places(context: typer.Context) -> None:
+def _check_places(places: Mapping[str, str | None]) -> None:
     """Places are the cluster's, and hold no keys: a job's command can be read by whoever may see the dashboard."""
     from dmlray.remote import without_keys
 
-    for name in _PLACES:
-        option, value = f"--{name.replace('_', '-')}", str(context.params.get(name) or "/")
+    for name, place in places.items():
+        option, value = f"--{name.replace('_', '-')}", place or "/"
         if not without_keys(value, option).startswith("/") and "://" not in value:
             raise UsageError(f"{option} {value} must be a place that the cluster's nodes see, from / on or s3://…")
 

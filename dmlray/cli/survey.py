@@ -30,8 +30,7 @@ class Survey:
 
     def then(self, space: Path, hours: float | None) -> list[str]:
         """The commands from here to the end of a sweep of ``space``, which lasts ``hours``."""
-        search = f"dmlray search --data {shlex.quote(str(self.data))} --space {shlex.quote(str(space))}"
-        search += f" --name {space.stem}" + (f" --hours {hours:g}" if hours else "")
+        search = f"dmlray search {shlex.quote(str(space))}" + (f" --hours {hours:g}" if hours else "")
         return [*self.commands, search + (" --gpus-per-trial 1" if self.facts.has_gpu else "")]
 
 

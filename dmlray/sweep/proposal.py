@@ -3,6 +3,7 @@
 The ranges are those of the files in search_spaces/, which name the papers and measurements behind them.
 """
 
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -47,10 +48,10 @@ class Asked:
         return self.trials or (1000 if self.hours else 30 if has_gpu else 12)
 
 
-def propose(facts: Facts, asked: Asked, head: str) -> str:
+def propose(facts: Facts, asked: Asked, head: str, data: str | None = None) -> str:
     """The text of a space file that `load_space` reads and whose every trial can be built for this data.
 
-    ``head`` stands above it as a comment.
+    ``head`` stands above it as a comment; ``data`` is where the converted data are, or will be.
     """
     level = facts.schema.level
     comment = "\n".join(f"# {line}".rstrip() for line in head.splitlines())
@@ -59,7 +60,7 @@ def propose(facts: Facts, asked: Asked, head: str) -> str:
     parts = _video_level(facts) if level == "video" else _frame_level(facts)
     lines = "\n".join(f"  {line}".rstrip() for part in (_training(facts), parts) for line in part)
     return f"""{comment}
-description: a first look at {level}-level features of {_modalities(facts.schema)}
+description: a first look at {level}-level features of {_modalities(facts.schema)}{_where(data)}
 trials: {trials}{why}
 stopping: {{rule: asha, min_epochs: {1 if facts.is_large else 2}, eta: 3}}  # {_STOPPING}
 
@@ -69,6 +70,11 @@ space:
 
 
 _STOPPING = "of the trials that reach a rung, the best third go on; none: train all"
+
+
+def _where(data: str | None) -> str:
+    text = json.dumps(data, ensure_ascii=False)  # which YAML reads too
+    return "" if data is None else f"\ndata: {text}  # where --data does not say otherwise"
 
 
 def _modalities(schema: Schema) -> str:

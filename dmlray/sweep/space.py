@@ -5,7 +5,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field, PositiveInt, ValidationError
 
@@ -29,6 +29,7 @@ class _Header(Config):
     """What a space file says beside its ``space`` and ``configurations``, of which the last two speak."""
 
     description: str = ""
+    data: Annotated[str, Field(min_length=1)] | None = None
     trials: PositiveInt | None = None
     stopping: StoppingConfig = StoppingConfig()
     retries: RetryConfig = RetryConfig()
@@ -49,6 +50,7 @@ class Space:
     ensembles: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # names of configurations, by own name
     published: Mapping[str, float] = field(default_factory=dict)  # GAP of a configuration or an ensemble elsewhere
     retries: RetryConfig = field(default_factory=RetryConfig)
+    data: str | None = None  # what it is to be searched on, as --data takes it
 
     def suggest(self, suggester: Suggester) -> dict[str, Any]:
         """One configuration, as TrialConfig.model_validate accepts it.
@@ -75,7 +77,7 @@ class Space:
 
     @property
     def fingerprint(self) -> str:
-        """16 hex digits that change with the space, and not with its description, trials or stopping rule."""
+        """16 hex digits that change with the space, and not with its description, data, trials or stopping rule."""
         parts = [self.document.get(key, {}) for key in ("space", "configurations")]
         content = json.dumps(parts if parts[1] else parts[0])
         return hashlib.sha256(content.encode()).hexdigest()[:16]
@@ -126,6 +128,7 @@ def parse_space(root: Located) -> Space:
         header.ensembles,
         header.published,
         header.retries,
+        header.data,
     )
 
 

@@ -108,8 +108,8 @@ def test_from_tfrecords_to_the_next_commands(tmp_path: Path) -> None:
     said = invoke(tmp_path / "tf", "--out", out, "--cpu", "--hours", "0.5", "--results", tmp_path)
     target = tmp_path / "data" / "tf"
     assert f"next: dmlray convert {tmp_path / 'tf'} --out {target}\n" in said
-    assert f"next: dmlray search --data {target} --space {out} --name mine --hours 0.5\n" in said
-    assert load_space(out).trials == 1000
+    assert f"next: dmlray search {out} --hours 0.5\n" in said
+    assert (load_space(out).trials, load_space(out).data) == (1000, str(target))
     assert "# about 30 train" in out.read_text()
     before = out.read_bytes()
     with pytest.raises(SweepExistsError, match="is there already"):
