@@ -1,8 +1,9 @@
 """`dmlray plan`: what a sweep would take, before anything is started or paid."""
 
-from dataclasses import asdict, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from dmlray.data.manifest import Manifest
     from dmlray.remote import Place
     from dmlray.sweep.calibrate import Calibration
-    from dmlray.sweep.plan import Plan, Recorded
+    from dmlray.sweep.plan import Recorded
     from dmlray.sweep.settings import Resources, SweepFolder
     from dmlray.sweep.space import Space
 
@@ -31,7 +32,10 @@ def register(app: typer.Typer) -> None:
 
 def plan(
     name: Annotated[str | None, typer.Argument(help="A sweep that exists: plan what is left of it.")] = None,
-    data: Annotated[Path | None, typer.Option(help="A converted data set; its manifests are enough.")] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(metavar="FOLDER", help="A converted data set; its manifests are enough (default: the space's)."),
+    ] = None,
     space: Annotated[Path | None, typer.Option(help="The search space, a YAML file.")] = None,
     trials: Annotated[int | None, typer.Option(min=1, help="How many trials in all (default: the space's).")] = None,
     cluster: Annotated[
@@ -64,6 +68,7 @@ def plan(
     Times come from the ended trials of --from NAME, as fast as where those ran, scaled by videos and epochs; or from
     --calibrate, which really trains some batches of the space's named configurations and of 20 random points.
     """
+    from dmlray.cli.plan_text import print_calibration, print_plan
     from dmlray.sweep.footprint import sampled_configs, sweep_bytes
     from dmlray.sweep.plan import plan_sweep
     from dmlray.sweep.settings import SweepFolder
@@ -74,46 +79,60 @@ def plan(
         "gpus_per_trial": gpus_per_trial,
         "concurrency": concurrency,
     }
-    if name is not None:
-        if data or space:
-            raise UsageError("a sweep that exists has its data and space: leave --data and --space out, or the name")
-        wanted, loaded, resources, where = _existing(SweepFolder(results, name), trials, options)
-    elif data is not None and space is not None:
-        where = data
-        wanted, loaded, resources = _new(space, trials, options)
-    else:
-        raise UsageError("a plan needs the name of a sweep, or --data and --space")
-    splits = _manifests(where)
-    nodes = _nodes(cluster, address, insecure, resources.gpus_per_trial, price)
     if with_calibration and source is not None:
         raise UsageError("--calibrate measures what --from NAME would tell: give one of them")
-    example, timed = source or name, None
-    configs, workers = sampled_configs(loaded), resources.workers_per_trial
-    if with_calibration:
-        timed = _calibrate(configs, where, splits, resources, address, insecure)
-        train, validation, test = (splits[split].videos if split in splits else 0 for split in SPLITS)
-        known: Recorded | None = timed.recorded(train, validation, test, workers)
-    else:
-        known = _recorded(SweepFolder(results, example), loaded, splits) if example else None
-    made = plan_sweep(wanted, resources, nodes, known)
+    todo = _todo(None if name is None else SweepFolder(results, name), space, data, trials, options)
+    splits, resources = _manifests(todo.data), todo.resources
+    nodes = _nodes(cluster, address, insecure, resources.gpus_per_trial, price)
+    configs, example = sampled_configs(todo.space), source or name
+    timed = _calibrate(configs, todo.data, splits, resources, address, insecure) if with_calibration else None
+    known = None
+    if timed is not None:
+        known = _by_calibration(timed, splits, resources.workers_per_trial)
+    elif example is not None:
+        known = _recorded(SweepFolder(results, example), todo.space, splits)
+    made = plan_sweep(todo.trials, resources, nodes, known)
     videos = sum(manifest.videos for split, manifest in splits.items() if split != "train")
-    storage = sweep_bytes(configs, splits["validation"].contents, videos, wanted)
+    storage = sweep_bytes(configs, splits["validation"].contents, videos, todo.trials)
     if as_json:
         known_s = None if known is None else asdict(known)
         calibrated = None if timed is None else {kind: asdict(one) for kind, one in timed.examples().items()}
         figures = {"storage_bytes": storage, "recorded": known_s, "calibrated": calibrated}
         answer({"version": 1, **asdict(made), **figures})
     else:
-        _print(made, resources, known, storage, "timed here" if timed else "recorded")
+        print_plan(made, resources, known, storage, "timed here" if timed else "recorded")
         if timed is not None:
-            _print_calibration(timed, workers)
+            print_calibration(timed, resources.workers_per_trial)
     if cluster is None:
         _check_disk(results, storage[0])
 
 
-def _existing(
-    folder: "SweepFolder", trials: int | None, options: dict[str, float | None]
-) -> "tuple[int, Space, Resources, Place]":
+@dataclass(frozen=True)
+class _Todo:
+    """``trials`` of ``space`` that are to run on ``data``, each with its ``resources``."""
+
+    trials: int
+    space: "Space"
+    resources: "Resources"
+    data: "Place"
+
+
+def _todo(
+    folder: "SweepFolder | None",
+    space: Path | None,
+    data: str | None,
+    trials: int | None,
+    options: dict[str, float | None],
+) -> _Todo:
+    """What is left of the sweep in ``folder``, or a new one."""
+    if folder is None:
+        return _new(space, data, trials, options)
+    if data or space:
+        raise UsageError("a sweep that exists has its data and space: leave --data and --space out, or the name")
+    return _existing(folder, trials, options)
+
+
+def _existing(folder: "SweepFolder", trials: int | None, options: dict[str, float | None]) -> _Todo:
     from contextlib import closing
 
     from dmlray.sweep.settings import load_settings, resumed
@@ -125,16 +144,22 @@ def _existing(
         ended = sum(trial.state.is_finished for trial in study.trials())
     if ended >= config.trials:
         raise UsageError(f"sweep {config.name} has ended, with {ended} trials: give --trials above that to extend it")
-    return config.trials - ended, load_space(folder.space), config.resources, config.data
+    return _Todo(config.trials - ended, load_space(folder.space), config.resources, config.data)
 
 
-def _new(space: Path, trials: int | None, options: dict[str, float | None]) -> "tuple[int, Space, Resources]":
+def _new(space: Path | None, data: str | None, trials: int | None, options: dict[str, float | None]) -> _Todo:
+    from dmlray.remote import as_place, without_keys
     from dmlray.sweep.session import DEFAULT_TRIALS
     from dmlray.sweep.settings import Resources, given
     from dmlray.sweep.space import load_space
 
-    loaded = load_space(space)
-    return trials or loaded.trials or DEFAULT_TRIALS, loaded, Resources.model_validate(given(options))
+    loaded = None if space is None else load_space(space)
+    place = data if data is not None or loaded is None else loaded.data
+    if loaded is None or place is None:
+        raise UsageError("a plan needs the name of a sweep, or --space and --data (which the space's file may name)")
+    resources = Resources.model_validate(given(options))
+    wanted = trials or loaded.trials or DEFAULT_TRIALS
+    return _Todo(wanted, loaded, resources, as_place(without_keys(place, "--data")))
 
 
 def _manifests(data: "Place") -> "dict[str, Manifest]":
@@ -197,6 +222,11 @@ def _calibrate(
         return run_there(work, cpus, gpus)
 
 
+def _by_calibration(timed: "Calibration", splits: "Mapping[str, Manifest]", workers: int) -> "Recorded":
+    train, validation, test = (splits[split].videos if split in splits else 0 for split in SPLITS)
+    return timed.recorded(train, validation, test, workers)
+
+
 def _recorded(folder: "SweepFolder", space: "Space", splits: "dict[str, Manifest]") -> "Recorded | None":
     from contextlib import closing
 
@@ -224,57 +254,10 @@ def _recorded(folder: "SweepFolder", space: "Space", splits: "dict[str, Manifest
 def _check_disk(results: Path, needed: float) -> None:
     import shutil
 
+    from dmlray.cli.plan_text import size
+
     there = next(folder for folder in (results.absolute(), *results.absolute().parents) if folder.exists())
     free = shutil.disk_usage(there).free
     if free < needed:
         remedy = "free some, name a larger disk with --results, or ask for fewer trials"
-        raise StorageError(results, f"has {_size(free)} free, and the sweep needs {_size(needed)}: {remedy}")
-
-
-def _print(
-    made: "Plan", resources: "Resources", known: "Recorded | None", storage: tuple[float, float], source: str
-) -> None:
-    from dmlray.sweep.summary import span
-
-    nodes = ", ".join(f"{count} {name}" for name, count in made.nodes.items())
-    rows: list[tuple[str, Any]] = [
-        ("trials", f"{made.trials}, {made.at_once} at once"),
-        ("nodes", nodes),
-        ("CPUs left to data", f"{made.cpus_left:g} on a full node"),
-        ("storage", f"{_size(storage[0])} expected, {_size(storage[1])} if every model were as large as the largest"),
-    ]
-    if known is None or made.hours is None:
-        told = "unknown: try a few trials (search --trials 4), then give that sweep as --from NAME; or try --calibrate"
-        rows.append(("time", told))
-    else:
-        least, most = (span(hours * 3600) for hours in made.hours)
-        one = f"{span(known.mean_s)} a trial, {span(known.longest_s)} at most, by {known.trials} {source}"
-        rows.append(("time", f"{least} to {most} ({one}; without the start of nodes)"))
-        if resources.gpus_per_trial:
-            rows.append(("GPU-hours", f"{made.gpu_hours:,.1f} of training"))
-        cost = "unknown: give --price-per-hour" if made.cost is None else f"{made.cost[0]:,.2f} to {made.cost[1]:,.2f}"
-        rows.append(("cost", cost))
-    for word, text in rows:
-        print(f"{word:<18} {text}")
-    for sentence in made.notes:
-        print(f"note: {sentence}")
-
-
-def _print_calibration(timed: "Calibration", workers: int) -> None:
-    for kind, one in timed.examples().items():
-        text = f"{one.train_s * 1e3:.3g} ms a video and epoch, {one.epochs} epochs: {one.model}"
-        print(f"{f'{kind} point':<18} {text}")
-    for refusal in timed.refusals:
-        print(f"note: cannot be trained here: {refusal}")
-    left = timed.points - len(timed.timings) - len(timed.refusals)
-    if left:
-        print(f"note: {left} of {timed.points} points were not reached in the time")
-    if workers > 1:
-        print(f"note: one worker was timed; {workers} are supposed to be {workers} times as fast")
-    print(
-        "note: points were timed one after another; trials that run beside each other, or stop early, take other times"
-    )
-
-
-def _size(count: float) -> str:
-    return f"{count / 1e9:,.2f} GB" if count >= 1e8 else f"{count / 1e6:,.1f} MB"
+        raise StorageError(results, f"has {size(free)} free, and the sweep needs {size(needed)}: {remedy}")

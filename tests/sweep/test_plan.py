@@ -15,7 +15,7 @@ from dmlray.cli.app import app
 from dmlray.cluster_file import NodeType
 from dmlray.config import TrialConfig
 from dmlray.data.schema import PRESETS
-from dmlray.errors import ConfigError
+from dmlray.errors import ConfigError, UsageError
 from dmlray.sweep.footprint import trial_bytes
 from dmlray.sweep.plan import Recorded, plan_sweep, recorded
 from dmlray.sweep.records import TrialRecord, TrialState
@@ -157,3 +157,22 @@ def test_the_command(tmp_path: Path) -> None:
     assert "time               unknown: try a few trials" in said
     refused = CliRunner().invoke(app, [*base, *cluster[:2], "--gpus-per-trial", "2"])
     assert isinstance(refused.exception, ConfigError)
+
+
+@pytest.mark.parametrize(
+    ("words", "problem"),
+    [
+        ([], "a plan needs the name of a sweep, or --space and --data"),
+        (["--space", "space.yaml"], "a plan needs the name of a sweep, or --space and --data"),
+        (["first", "--space", "space.yaml"], "a sweep that exists has its data and space"),
+        (["first", "--calibrate", "--from", "other"], "--calibrate measures what --from NAME would tell"),
+    ],
+)
+def test_what_cannot_be_planned(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], problem: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("space.yaml").write_text("space: {epochs: 1}\n")
+    refused = CliRunner().invoke(app, ["plan", *words]).exception
+    assert isinstance(refused, UsageError)
+    assert str(refused).startswith(problem)
