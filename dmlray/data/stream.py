@@ -37,7 +37,7 @@ _FAILURE = "failure"
 
 @dataclass(frozen=True)
 class RayStream:
-    """The training split of a trial, see `train.trial.TrainingStream`."""
+    """The training split of a trial, see `train.inputs.TrainingStream`."""
 
     source: StreamSource
 

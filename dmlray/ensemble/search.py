@@ -68,19 +68,14 @@ def search_ensemble(
     float32 without a blender to say what it costs; ConfigError for an unknown weight rule, DataError when candidates do
     not belong together.
     """
-    settings = settings or EnsembleSettings()
-    settings.check()
-    if blender is None and settings.precision != "float32":
-        raise UsageError(
-            f"what {settings.precision} costs is only known when members are run, which stores alone do not"
-        )
+    settings, limits = settings or EnsembleSettings(), limits or Limits()
+    _check(settings, blender)
     ordered = ordered_candidates(candidates)
     parts = _parts(ordered[0], settings.report_split)
     gaps = [gap_on(candidate.validation, parts[0]) for candidate in ordered]
     scaled = put_on_scale(ordered, parts[0], settings.scale)
-    limits = limits or Limits()
-    directories, data = [one.directory for one in ordered], limits.dataset
-    costs = measure_costs(directories, data, settings.precision) if data else None
+    data = limits.dataset
+    costs = measure_costs([one.directory for one in ordered], data, settings.precision) if data else None
     budgets = costs.budgets(limits.max_mb, limits.max_ms_per_video) if costs else []
     chosen = choose(scaled, gaps, settings, budgets)
     blends = _blends(ordered, gaps, chosen, parts[0], settings, budgets)
@@ -126,6 +121,14 @@ def summarise(gain: Gain | None, best: int, members: Sequence[int], videos: int)
         f"The ensemble {direction} {abs(gain.value):.4f} GAP over the best single trial ({best}) on {videos:,} videos "
         f"that the selection never saw, 95 % interval {gain.low:+.4f} to {gain.high:+.4f}: {verdict}."
     )
+
+
+def _check(settings: EnsembleSettings, blender: DenseBlender | None) -> None:
+    settings.check()
+    if blender is None and settings.precision != "float32":
+        raise UsageError(
+            f"what {settings.precision} costs is only known when members are run, which stores alone do not"
+        )
 
 
 def _parts(first: Candidate, report_split: float) -> tuple[Rows, Rows]:

@@ -3,18 +3,13 @@
 import hashlib
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from itertools import chain
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 import torch
 
 from dmlray.atomic import write_text
-from dmlray.config import FramesConfig
-from dmlray.data.batch import Batches
-from dmlray.data.dataset import open_splits
 from dmlray.data.predictions import load_predictions, save_predictions
-from dmlray.data.prefetch import Prefetched
 from dmlray.errors import ConfigError, DataError, MissingInputError, StorageError, TrainingError, UnavailableError
 from dmlray.failpoints import reach
 from dmlray.model.build import build_model
@@ -30,10 +25,11 @@ from dmlray.train.checkpoint import (
 from dmlray.train.compiled import compile_forward, compile_problem
 from dmlray.train.distributed import ALONE, Peers
 from dmlray.train.evaluate import SplitResult, evaluate
+from dmlray.train.inputs import TrainingStream, TrialInputs
 from dmlray.train.laps import Laps
-from dmlray.train.limits import UNWATCHED, Watch, Watched
+from dmlray.train.limits import UNWATCHED, Watch
 from dmlray.train.log import TrialLog
-from dmlray.train.loop import BatchSource, EpochStats, Training, device_memory_watched, train_epochs
+from dmlray.train.loop import EpochStats, Training, device_memory_watched, train_epochs
 from dmlray.train.optim import build_optimizer
 from dmlray.train.part import LeavingError, Part
 from dmlray.train.resume import (
@@ -44,7 +40,6 @@ from dmlray.train.resume import (
     part_name,
     prune_checkpoints,
 )
-from dmlray.train.shares import Shares
 from dmlray.train.state import capture, restore
 from dmlray.train.task import EpochReport, TrialOutcome, TrialTask
 from dmlray.train.teacher import Teacher
@@ -55,26 +50,6 @@ Value = TypeVar("Value")
 State = dict[str, torch.Tensor]
 
 PREDICTIONS = {"validation": "predictions.arrow", "test": "test_predictions.arrow"}  # a split's file
-
-
-class TrainingStream(Protocol):
-    """Videos to train on that are not converted, such as `data.stream.RayStream`."""
-
-    @property
-    def fingerprint(self) -> str:
-        """Changes when they do."""
-
-    def batches(
-        self,
-        batch_size: int,
-        *,
-        frames: FramesConfig,
-        modalities: tuple[str, ...] | None,
-        seed: int,
-        bucketing: bool,
-        pinned: bool,
-    ) -> BatchSource:
-        """As `data.batch.Batches` makes them, shuffled."""
 
 
 def run_trial(
@@ -116,20 +91,15 @@ class _Trial:
     def __init__(
         self, task: TrialTask, device: torch.device, stream: TrainingStream | None, peers: Peers, watch: Watch
     ) -> None:
-        self._task, self._device, self._config, self._stream = task, device, task.config, stream
+        self._task, self._device, self._config = task, device, task.config
         self._peers, self._watch, self._laps = peers, watch, Laps()
-        self._splits = open_splits(task.data, train=stream is None)
-        with watch.paused():
-            for split in self._splits.values():
-                split.bring()
-        self._schema = self._splits["validation"].schema
-        self._fingerprint = (stream or self._splits["train"]).fingerprint
+        self._inputs = TrialInputs(task, device, stream, peers, watch)
+        self._schema, self._fingerprint = self._inputs.schema, self._inputs.fingerprint
         with seeded(derive_seed(task.seed, "init"), device):
             model = build_model(task.config, self._schema).to(device)
         if task.config.compile:
             compile_forward(model)
         optimizer = build_optimizer(model, task.config.optimizer)
-        videos = None if stream else len(self._splits["train"])
         seed = derive_seed(task.seed, "train")
         self._training = Training(
             model,
@@ -137,7 +107,7 @@ class _Trial:
             task.config,
             seed,
             device,
-            epoch_videos=videos,
+            epoch_videos=self._inputs.videos,
             teacher=self._teacher(),
             peers=peers,
             must_leave=watch.must_leave,
@@ -167,12 +137,12 @@ class _Trial:
 
     def _run(self, report: Callable[[EpochReport], bool]) -> TrialOutcome:
         self._laps.lap("startup_s")
-        for stats in train_epochs(self._training, self._batches("train")):
+        for stats in train_epochs(self._training, self._inputs.batches("train")):
             self._laps.lap()  # it has timed itself
             finished = self._finish_epoch(stats)
             if not self._agree(report(finished) if finished else None):
                 return self._outcome("stopped", {})
-        return self._outcome("complete", self._test() if "test" in self._splits else {})
+        return self._outcome("complete", self._test() if "test" in self._inputs.splits else {})
 
     def _agree(self, value: Value) -> Value:
         """The first worker's value; the others wait for as long as that takes."""
@@ -317,7 +287,7 @@ class _Trial:
         return result
 
     def _evaluate(self, split: str, epoch: int) -> SplitResult:
-        training, batches = self._training, self._batches(split)
+        training, batches = self._training, self._inputs.batches(split)
         try:
             with device_memory_watched(self._config, epoch):
                 return evaluate(
@@ -330,28 +300,8 @@ class _Trial:
         task = self._task
         assert result.predictions is not None, "this is the first worker"
         meta = {"sweep": task.sweep, "trial": str(task.number), "split": split, "checkpoint": digest}
-        meta["data"] = self._splits[split].fingerprint
+        meta["data"] = self._inputs.splits[split].fingerprint
         save_predictions(task.directory / PREDICTIONS[split], replace(result.predictions, meta=meta))
-
-    def _batches(self, split: str) -> BatchSource:
-        """A GPU's batches are made ready beside its work; on a CPU that work would only be in the way of training."""
-        config, training = self._config, split == "train"
-        on_gpu = self._device.type == "cuda"
-        batches = self._maker(split)(
-            config.batch_size,
-            frames=config.frames,
-            modalities=config.modalities,
-            seed=derive_seed(self._task.seed, "order" if training else "evaluation frames"),
-            bucketing=config.bucketing,
-            pinned=on_gpu,
-        )
-        shares = batches if self._peers.size == 1 else Shares(batches, self._peers)
-        return Watched(Prefetched(shares) if on_gpu else shares, self._watch)
-
-    def _maker(self, split: str) -> Callable[..., BatchSource]:
-        if split == "train" and self._stream is not None:
-            return self._stream.batches
-        return partial(Batches, self._splits[split], shuffle=split == "train")
 
     def _known_best(self) -> Best:
         assert self._best is not None, "an epoch has been finished"
