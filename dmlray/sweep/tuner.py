@@ -121,6 +121,7 @@ def run_trials(director: Director, slot: SlotSettings, concurrency: int) -> None
                 name="sweep",
                 storage_path=str(Path(scratch)),
                 stop=_Decide(director),
+                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),  # no node but this one sees scratch
                 callbacks=[_Losses(director)],
                 verbose=0,
             ),
