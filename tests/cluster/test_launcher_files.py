@@ -39,6 +39,11 @@ def test_nobody_gets_in_without_the_token(name: str) -> None:
     assert "chmod 600" in (CLUSTER / "setup_node.sh").read_text()
 
 
+def test_an_autoscaler_that_knows_its_head_is_chosen(name: str) -> None:
+    """Of Ray 2.60 v2 knows none of provider local, seen by tests/faults/test_hosts.py."""
+    assert ("export RAY_enable_autoscaler_v2=0;" in commands(load(name), "head")) == (name == "onprem")
+
+
 def test_nothing_is_open_to_the_world(name: str) -> None:
     assert not re.search(r"0\.0\.0\.0/0|::/0", (CLUSTER / f"{name}.yaml").read_text())
 
