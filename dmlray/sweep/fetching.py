@@ -8,7 +8,6 @@ a list are the head's; the highest counts, so that an old copy never stands for 
 import re
 import tempfile
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -169,9 +168,13 @@ def fetch_ended(folder: SweepFolder, config: SweepConfig, trials: Sequence[Trial
 
 
 def past_copies(remote: Remote) -> list[tuple[str, Copies]]:
-    """The lists of earlier heads, oldest first; a damaged one is left where it is."""
+    """The lists of earlier heads, oldest first; a damaged one has no files."""
+    files = remote.below(FILES).uri
     found = []
     for _, name in reversed(newest_copies(remote)):
-        with suppress(StorageError):
-            found.append((name, read_list(remote.get(name) or b"", remote.below(FILES).uri)))
+        try:
+            copies = read_list(remote.get(name) or b"", files)
+        except StorageError:
+            copies = Copies(uri=files, files={})
+        found.append((name, copies))
     return found

@@ -143,6 +143,15 @@ def test_a_damaged_copy_is_passed_over(begun: Head, head: Callable[[str], Head],
     assert not head("c").folder.path.exists()
 
 
+def test_a_damaged_list_goes_like_the_others(begun: Head) -> None:
+    damaged = lists(begun.remote)[0]
+    damage(begun.remote, damaged, "cut")
+    with begun:
+        for _ in range(3):
+            begun.finish_a_trial()
+    assert damaged not in lists(begun.remote)
+
+
 def damage(remote: Remote, name: str, how: str) -> None:
     data = bytearray(remote.get(name) or b"")
     data[len(data) // 2] ^= 1
