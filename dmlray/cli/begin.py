@@ -76,17 +76,12 @@ class Asked:
 
 
 def begin(asked: Asked, new: Anew) -> None:
-    """Check everything, lay the sweep down, and run it."""
-    from dmlray.cli.run import run_shown
-    from dmlray.cli.submit import submit_search
-    from dmlray.remote import as_place, without_keys
-    from dmlray.sweep.session import create_sweep, discarded_unless_started, new_config
-    from dmlray.sweep.settings import SweepFolder, check_name
-    from dmlray.tracking import default_uri
+    """Check what was asked for, at once what takes no time; lay the sweep down, and run it, here or by ``job``."""
+    from dmlray.sweep.settings import check_name
 
     if new.is_grid and new.sampler not in (None, "grid"):
         raise UsageError(f"--grid leaves nothing to --sampler {new.sampler}: give one of them")
-    sampler = "grid" if new.is_grid else new.sampler or "tpe"
+    sampler: SamplerName = "grid" if new.is_grid else new.sampler or "tpe"
     space = new.load_space()
     assert new.space is not None, "it has been read"
     name = check_name(new.name or new.space.stem)
@@ -95,8 +90,22 @@ def begin(asked: Asked, new: Anew) -> None:
         raise UsageError(f"a new sweep needs --data FOLDER, or `data: FOLDER` in {new.space}")
     trials = asked.trials.in_all() if asked.trials else None
     if asked.job is not None:
+        from dmlray.cli.submit import submit_search
+
         submit_search(asked.job, name, new.space, data, asked.address, asked.insecure, asked.results)
-        return
+    else:
+        _begin_here(asked, new, name, data, space, trials, sampler)
+
+
+def _begin_here(
+    asked: Asked, new: Anew, name: str, data: str, space: "Space", trials: int | None, sampler: SamplerName
+) -> None:
+    from dmlray.cli.run import run_shown
+    from dmlray.remote import as_place, without_keys
+    from dmlray.sweep.session import create_sweep, discarded_unless_started, new_config
+    from dmlray.sweep.settings import SweepFolder
+    from dmlray.tracking import default_uri
+
     place = as_place(without_keys(data, "--data"))
     stream = new.stream and without_keys(new.stream, "--stream")
     uri = asked.tracking_uri or default_uri(asked.results)

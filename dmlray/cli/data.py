@@ -1,15 +1,18 @@
 """`dmlray synth`, `convert` and `inspect`: features in, Arrow shards out."""
 
-import sys
 import time
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from dmlray.cli.console import Bar, note
+from dmlray.cli.console import Bar, note, warn
 from dmlray.cli.options import DEFAULT_RESULTS, Address, Json, Results, answer
 from dmlray.errors import UsageError
+
+if TYPE_CHECKING:
+    from dmlray.data.convert import ConversionReport
+    from dmlray.remote import Place
 
 
 def register(app: typer.Typer) -> None:
@@ -20,7 +23,7 @@ def register(app: typer.Typer) -> None:
 
 
 def synth(
-    out: Annotated[Path, typer.Argument(help="The folder to make; it must not hold anything yet.")],
+    out: Annotated[Path, typer.Argument(metavar="FOLDER", help="The folder to make; it must not hold anything yet.")],
     video_level: Annotated[bool, typer.Option("--video-level", help="Write per-video means, not frames.")] = False,
     train: Annotated[int, typer.Option(min=1, help="Training videos.")] = 1400,
     validation: Annotated[int, typer.Option(min=1, help="Validation videos.")] = 400,
@@ -59,7 +62,9 @@ def synth(
 
 
 def convert(
-    source: Annotated[str, typer.Argument(help="A folder of TFRecord shards, or one shard; also s3:// and gs://.")],
+    source: Annotated[
+        str, typer.Argument(metavar="SOURCE", help="A folder of TFRecord shards, or one shard; also s3:// and gs://.")
+    ],
     out: Annotated[
         str | None,
         typer.Option(
@@ -100,7 +105,10 @@ def convert(
     if isinstance(place, Address):
         with Bar("copying", "shards") as bar:
             upload_conversion(target, place, bar.update)
-    seconds = time.monotonic() - start
+    _tell(report, place, time.monotonic() - start, as_json)
+
+
+def _tell(report: "ConversionReport", place: "Place", seconds: float, as_json: bool) -> None:
     if as_json:
         splits = {
             name: {"videos": m.videos, "quarantined": m.quarantined, "unreadable_bytes": m.unreadable_bytes}
@@ -111,11 +119,13 @@ def convert(
     for name, manifest in report.manifests.items():
         print(f"{place / name}: {manifest.videos:,} videos in {len(manifest.shards)} shards")
     note(f"converted in {seconds:.1f} s, without Ray's start")
+    if isinstance(place, Path):
+        note(f"next: dmlray init {place}")
     if report.quarantined:
-        print(f"{report.quarantined} bad records are in the splits' folders named quarantine", file=sys.stderr)
+        warn(f"{report.quarantined} bad records are in the splits' folders named quarantine")
     if report.unreadable_bytes:
         lost = f"{report.unreadable_bytes:,} bytes of them belong to no record that could be told"
-        print(f"{lost}: there may have been more records than are counted", file=sys.stderr)
+        warn(f"{lost}: there may have been more records than are counted")
 
 
 def inspect_shards(

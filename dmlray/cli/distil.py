@@ -57,10 +57,9 @@ def distil(
     teacher, own_name = find_ensemble(ensemble, results)
     package = load_package(teacher.ensemble(own_name) / PACKAGE)
     labels = _soft_labels(teacher, own_name, package, address)
-    target = "space.loss.distillation."
+    taught = {"predictions": labels, "weight": weight, "temperature": temperature}
     changes = [parse_override(text) for text in overrides or ()]
-    changes += [(f"{target}predictions", str(labels)), (f"{target}weight", str(weight))]
-    changes += [(f"{target}temperature", str(temperature))]
+    changes += [(f"space.loss.distillation.{key}", str(value)) for key, value in taught.items()]
     resources = {"cpus_per_trial": cpus_per_trial, "gpus_per_trial": gpus_per_trial}
     student = SweepFolder(results, name)
     if not student.settings.is_file():

@@ -78,7 +78,10 @@ def predict(
 
 
 def evaluate(
-    predictions: Annotated[Path, typer.Argument(help="A Kaggle CSV file, a file or a folder of Arrow predictions.")],
+    predictions: Annotated[
+        Path,
+        typer.Argument(metavar="PREDICTIONS", help="A Kaggle CSV file, a file or a folder of Arrow predictions."),
+    ],
     labels: Annotated[
         list[str] | None,
         typer.Option("--labels", metavar="SOURCE", help="The videos with their labels: TFRecords or a split."),

@@ -22,7 +22,10 @@ def register(app: typer.Typer) -> None:
 
 def publish(
     ensemble: Annotated[
-        str, typer.Argument(help="SWEEP or SWEEP/ENSEMBLE.", metavar="NAME", autocompletion=ensembles_there)
+        str,
+        typer.Argument(
+            help="SWEEP or SWEEP/ENSEMBLE, also one trained anew.", metavar="NAME", autocompletion=ensembles_there
+        ),
     ],
     save_as: Annotated[
         str | None, typer.Option("--as", help="The registered model's name (default: SWEEP-ENSEMBLE).")

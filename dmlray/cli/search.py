@@ -10,7 +10,6 @@ from dmlray.cli.options import (
     DEFAULT_RESULTS,
     Address,
     Insecure,
-    Json,
     Results,
     StoragePath,
     Tracking,
@@ -32,7 +31,7 @@ def register(app: typer.Typer) -> None:
 def search(
     context: typer.Context,
     file: Annotated[
-        Path | None, typer.Argument(metavar="[SPACE]", help="The search space, a YAML file; it can name the data.")
+        Path | None, typer.Argument(metavar="SPACE", help="The search space, a YAML file; it can name the data.")
     ] = None,
     data: Annotated[
         str | None,
@@ -102,7 +101,7 @@ def search(
     submit: Annotated[
         bool, typer.Option("--submit", help="Have the cluster run it whose dashboard is at --address http://…:8265.")
     ] = False,
-    as_json: Json = False,
+    as_json: Annotated[bool, typer.Option("--json", help="With --replay: answer with one JSON document.")] = False,
     address: Address = None,
     insecure: Insecure = False,
     results: Results = DEFAULT_RESULTS,

@@ -6,7 +6,7 @@ from dmlray.ensemble.report import MEMBERS_FILE
 from dmlray.errors import MissingInputError, UsageError
 from dmlray.registry.contents import CONTENTS
 from dmlray.registry.export import PACKAGE
-from dmlray.sweep.settings import SweepFolder
+from dmlray.sweep.settings import SweepFolder, load_settings
 
 
 def find_package(name: str, results: Path) -> Path:
@@ -44,5 +44,6 @@ def find_ensemble(name: str, results: Path) -> tuple[SweepFolder, str]:
     if ensemble in found or (len(found) == 1 and not ensemble):
         return folder, ensemble or found[0]
     if ensemble or not found:
-        raise MissingInputError(folder.ensemble(ensemble), "ensemble; `dmlray ensemble` chooses one")
+        load_settings(folder)
+        raise MissingInputError(folder.ensemble(ensemble), "ensemble (`dmlray ensemble` chooses one)")
     raise UsageError(f"sweep {sweep} has several ensembles, name one: {', '.join(f'{sweep}/{one}' for one in found)}")

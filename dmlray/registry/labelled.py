@@ -32,6 +32,8 @@ class Labelled(NamedTuple):
 
 def read_predictions(path: Path, labelled: Labelled | None) -> Predictions:
     """Predictions with the true labels of ``labelled``, in its order; None takes those that an Arrow file holds."""
+    if not path.exists():
+        raise MissingInputError(path, "predictions")
     if path.suffix == ".csv":
         if labelled is None:
             raise UsageError(f"{path} holds no true labels: name the videos' source with --labels")
@@ -88,8 +90,6 @@ def matching_rows(path: Path, found: NDArray[np.object_], wanted: NDArray[np.obj
 
 
 def _stored(path: Path) -> Predictions:
-    if not path.exists():
-        raise MissingInputError(path, "predictions")
     if path.is_file():
         return load_predictions(path)
     return joined(read_folder(path))

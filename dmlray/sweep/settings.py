@@ -81,6 +81,7 @@ class SweepConfig(Config):
     tracking_uri: str
 
 
+_SHOWN = 5  # sweeps that are named where another was asked for
 DEFAULT_RESULTS = Path("results")
 STUDY_FILE, STUDY_POINTER = "study.db", "study.url"  # the study itself, or the name of the database that holds it
 
@@ -117,7 +118,9 @@ def save_settings(folder: SweepFolder, config: SweepConfig) -> None:
 def load_settings(folder: SweepFolder) -> SweepConfig:
     """Read ``sweep.yaml``. Raises MissingInputError where there is no sweep, StorageError where it is damaged."""
     if not folder.settings.is_file():
-        raise MissingInputError(folder.path, "sweep (no sweep.yaml)")
+        there = sorted(path.parent.name for path in folder.path.parent.glob(f"*/{folder.settings.name}"))
+        others = f"{folder.path.parent} has {', '.join(there[-_SHOWN:])}" if there else "no sweep.yaml"
+        raise MissingInputError(folder.path, f"sweep ({others})")
     try:
         return SweepConfig.model_validate(yaml.safe_load(folder.settings.read_text(encoding="utf-8")))
     except ValidationError as error:

@@ -9,7 +9,8 @@ from dmlray.cli.app import app
 from dmlray.config import TrialConfig
 from dmlray.config.problem import first_problem
 from dmlray.data.schema import load_schema
-from dmlray.errors import ConfigError, UnavailableError
+from dmlray.errors import ConfigError, MissingInputError, UnavailableError
+from tests.report.sweeps import make_sweep, trained
 
 SCHEMA = """
 level: frame
@@ -72,3 +73,22 @@ def test_a_ray_that_does_not_start_is_one_sentence(monkeypatch: pytest.MonkeyPat
         ray_cluster("local"),
     ):
         pass
+
+
+@pytest.mark.parametrize(
+    ("words", "problem"),
+    [
+        (["top", "frist"], "results/frist: no sweep (results has first) here"),
+        (["predict", "--ensemble", "frist", "--data", "x", "--out", "y.csv"], "results/frist: no sweep (results has"),
+        (["publish", "first"], "results/first/ensemble: no ensemble (`dmlray ensemble` chooses one) here"),
+        (["evaluate", "nothing.csv"], "nothing.csv: no predictions here"),
+    ],
+)
+def test_what_is_not_there_is_told_with_what_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], problem: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    make_sweep(Path("results"), trained, 0, wanted=1)
+    missing = CliRunner().invoke(app, words).exception
+    assert isinstance(missing, MissingInputError)
+    assert str(missing).startswith(problem)
