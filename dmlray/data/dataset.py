@@ -146,7 +146,7 @@ def open_splits(path: Place, *, train: bool = True) -> dict[str, Dataset]:
     found = {split: Dataset.open(path / split) for split in wanted if (path / split).is_dir()}
     for split in needed:
         if split not in found:
-            raise MissingInputError(path / split, f"converted dataset ({MANIFEST}), which a sweep needs")
+            raise MissingInputError(path / split, f"converted dataset ({MANIFEST}, which `dmlray convert` writes)")
     for split, dataset in found.items():
         if dataset.schema != found[needed[0]].schema:
             raise StorageError(path / split / MANIFEST, f"has another schema than the {needed[0]} split")

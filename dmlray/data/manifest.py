@@ -113,7 +113,7 @@ def read_manifest(folder: Place) -> tuple[Manifest, str]:
     """
     data = Remote(folder).get(MANIFEST) if isinstance(folder, Address) else _local_manifest(folder)
     if data is None:
-        raise MissingInputError(folder, f"converted dataset ({MANIFEST})")
+        raise MissingInputError(folder, f"converted dataset ({MANIFEST}, which `dmlray convert` writes)")
     manifest = parse_document(folder / MANIFEST, data, Manifest)
     if manifest.videos != sum(shard.videos for shard in manifest.shards):
         raise StorageError(folder / MANIFEST, "is damaged: its shards hold another number of videos than it says")

@@ -124,7 +124,7 @@ def test_refuses_an_unfinished_conversion(dataset: Dataset) -> None:
 
 def test_refuses_a_folder_without_a_dataset(tmp_path: Path) -> None:
     for folder in (tmp_path, tmp_path / "absent"):
-        with pytest.raises(MissingInputError, match=r"no converted dataset \(manifest.json\) here"):
+        with pytest.raises(MissingInputError, match=r"no converted dataset \(manifest.json, which .* writes\) here"):
             Dataset.open(folder)
 
 
