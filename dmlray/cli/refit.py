@@ -119,6 +119,8 @@ def _folder(chosen: "SweepFolder", name: str) -> Path:
 
 def _train(sweep: "SweepFolder", config: "SweepConfig", address: str | None, insecure: bool) -> None:
     """Run the sweep to its end; every trial must get there."""
+    from functools import partial
+
     from dmlray.cli.progress import SweepProgress
     from dmlray.cluster import ray_cluster
     from dmlray.sweep.director import Change
@@ -135,12 +137,12 @@ def _train(sweep: "SweepFolder", config: "SweepConfig", address: str | None, ins
 
     with (
         SweepProgress(to_stderr(), is_verbose()) as progress,
-        SweepMirror(config, list(trials.values()), progress.warn) as mirror,
+        SweepMirror(config, partial(_trials, sweep), progress.warn) as mirror,
     ):
         if not summarize(list(trials.values()), config.trials).is_over:
             progress.say(f"sweep {config.name}: {config.trials} members in {sweep.path}; starting Ray")
             run_sweep(sweep, config, [on_change], progress.say, ray_cluster(address, insecure=insecure))
-            mirror.settle(config)
+        mirror.settle(config)
     for trial in _trials(sweep):
         if trial.reason:
             again = f"dmlray search --resume {sweep.as_typed} --retry-failed, then this command"

@@ -73,11 +73,11 @@ def run_shown(
     from dmlray.sweep.session import run_sweep
     from dmlray.sweep.settings import load_settings
 
-    trials = _trials(folder)
+    trials = {trial.number: trial for trial in _read(folder)}
     with (
         SweepProgress(to_stderr(), is_verbose()) as progress,
         closing(LiveUpdates(LiveEnsemble(folder.path / LIVE_FILE), partial(fetch_trial, folder, config))) as live,
-        SweepMirror(config, list(trials.values()), progress.warn, live.so_far) as mirror,
+        SweepMirror(config, partial(_read, folder), progress.warn, live.so_far) as mirror,
     ):
         onlookers = Onlookers(config, trials, progress, live, mirror)
         if retry_failed or not _summary(config, trials).is_over:
@@ -86,7 +86,7 @@ def run_shown(
             run_sweep(folder, config, [onlookers.on_change], progress.say, cluster, retry_failed)
             config = load_settings(folder)
             live.close()
-            mirror.settle(config)
+        mirror.settle(config)
         page = folder.path / PAGE if sweep_page(folder, progress.warn) else None
         if page is not None:
             mirror.attach(page)
@@ -98,13 +98,13 @@ def run_shown(
     note(f"next: dmlray ensemble {folder.as_typed} --top 5")
 
 
-def _trials(folder: "SweepFolder") -> "dict[int, TrialRecord]":
+def _read(folder: "SweepFolder") -> "list[TrialRecord]":
     from contextlib import closing
 
     from dmlray.sweep.study import Study
 
     with closing(Study.open(folder.study, read_only=True)) as study:
-        return {trial.number: trial for trial in study.trials()}
+        return study.trials()
 
 
 def _summary(config: "SweepConfig", trials: "Mapping[int, TrialRecord]") -> "Summary":

@@ -18,25 +18,28 @@ _SHARE = 0.01  # of the sweep's time, which one that fails may still cost at the
 
 
 class SweepMirror:
-    """Sends each changed trial and its parent; on entry everything, so that what was missed is replayed."""
+    """Sends each changed trial and its parent; with the first of them everything, so that what was missed is replayed.
+
+    Not before: only what the study tells whoever holds its lease is newer than what another driver has sent.
+    """
 
     def __init__(
         self,
         config: SweepConfig,
-        trials: Sequence[TrialRecord],
+        read: Callable[[], Sequence[TrialRecord]],
         warn: Callable[[str], None],
         ensemble: Callable[[], EnsembleSoFar | None] = lambda: None,
     ) -> None:
-        """``ensemble`` is asked whenever the sweep's own run is sent."""
-        self._config, self._warn, self._ensemble = config, warn, ensemble
-        self._trials = {trial.number: trial for trial in trials}
+        """``read`` gives the study's trials; ``ensemble`` is asked whenever the sweep's own run is sent."""
+        self._config, self._read, self._warn, self._ensemble = config, read, warn, ensemble
+        self._trials: dict[int, TrialRecord] | None = None
+        self._has_sent = False
         self._datasets = dataset_records(config)
         self._artifacts: list[Path] = []
 
     def __enter__(self) -> "SweepMirror":
         self._began = time.monotonic()
         self._tracker = BackgroundTracker(self._config.tracking_uri, "dmlray")
-        self._send(list(self._trials.values()), with_parent=True)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *exception: object) -> None:
@@ -50,8 +53,9 @@ class SweepMirror:
 
     def update(self, trial: TrialRecord) -> None:
         """Send one changed trial, with the sweep's own run where the trial's state is new."""
-        before = self._trials.get(trial.number)
-        self._trials[trial.number] = trial
+        trials = self._known()
+        before = trials.get(trial.number)
+        trials[trial.number] = trial
         self._send([trial], with_parent=before is None or before.state is not trial.state)
 
     def settle(self, config: SweepConfig) -> None:
@@ -64,12 +68,19 @@ class SweepMirror:
         self._artifacts = [path]
         self._send([], with_parent=True)
 
+    def _known(self) -> dict[int, TrialRecord]:
+        """The trials by number, as the study had them when first asked, and as they have changed since."""
+        if self._trials is None:
+            self._trials = {trial.number: trial for trial in self._read()}
+        return self._trials
+
     def _send(self, changed: Sequence[TrialRecord], with_parent: bool) -> None:
-        every = list(self._trials.values())
+        every = list(self._known().values())
         if not every:
             return  # a sweep that never begins leaves no run
-        runs = [trial_run(self._config, trial, self._datasets) for trial in changed]
-        if with_parent:
+        is_first, self._has_sent = not self._has_sent, True
+        runs = [trial_run(self._config, trial, self._datasets) for trial in (every if is_first else changed)]
+        if with_parent or is_first:
             is_over = summarize(every, wanted(self._config, every)).is_over
             parent = sweep_run(self._config, every, is_over, self._ensemble())
             runs.append(replace(parent, artifacts=self._artifacts))

@@ -121,8 +121,8 @@ def test_mlflow_is_compared_and_rebuilt(trained: SweepFolder) -> None:
     missing = CliRunner().invoke(app, invoke)
     assert isinstance(missing.exception, DataError)
     assert {f["problem"] for f in json.loads(missing.stdout)["findings"]} == {"is missing"}
-    with SweepMirror(config, trials, pytest.fail):
-        pass
+    with SweepMirror(config, lambda: trials, pytest.fail) as mirror:
+        mirror.settle(config)
     whole = CliRunner().invoke(app, invoke)
     assert whole.exception is None, whole.output
     with closing(runs_of(trained)) as database:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from dmlray.errors import LeaseLostError
+from dmlray.errors import BusyError, LeaseLostError
 from dmlray.sweep import mirror as module
 from dmlray.sweep.mirror import SweepMirror
 from dmlray.sweep.records import TrialRecord, TrialState
@@ -99,17 +99,27 @@ def test_a_sweep_tells_its_best_and_what_it_all_cost() -> None:
     assert run.metrics == [(0, {"best_val_gap": 0.5, "train_hours": 1.0, "gpu_hours": 0.5})]
 
 
-def test_everything_is_sent_at_the_start_then_only_what_changed() -> None:
-    with SweepMirror(CONFIG, [DONE, FAILED], pytest.fail) as mirror:
-        assert recorder(mirror).sent == [["toy/0", "toy/1", "toy"]]
+def test_everything_is_sent_at_the_first_change_then_only_what_changed() -> None:
+    with SweepMirror(CONFIG, lambda: [DONE, FAILED], pytest.fail) as mirror:
         mirror.update(DONE)  # as after an epoch: its state is the same
+        assert recorder(mirror).sent == [["toy/0", "toy/1", "toy"]]
+        mirror.update(DONE)
         mirror.update(TrialRecord(2, TrialState.running, {}, BEGUN))
         assert recorder(mirror).sent[1:] == [["toy/0"], ["toy/2", "toy"]]
     assert recorder(mirror).timeout == 30.0
 
 
+def test_a_driver_that_is_refused_sends_nothing() -> None:
+    """What it has read may be older than what the driver that is at work has sent."""
+    mirror = SweepMirror(CONFIG, pytest.fail, pytest.fail)  # type: ignore[arg-type]
+    with pytest.raises(BusyError), mirror:
+        raise BusyError("another driver is at work")
+    assert recorder(mirror).sent == []
+
+
 def test_the_sweeps_own_run_gets_what_is_attached() -> None:
-    with SweepMirror(CONFIG, [DONE, FAILED], pytest.fail) as mirror:
+    with SweepMirror(CONFIG, lambda: [DONE, FAILED], pytest.fail) as mirror:
+        mirror.settle(CONFIG)
         mirror.attach(Path("report.html"))
         assert recorder(mirror).sent[1:] == [["toy"]]
         mirror.settle(CONFIG)
@@ -119,7 +129,7 @@ def test_the_sweeps_own_run_gets_what_is_attached() -> None:
 def test_a_failing_server_costs_a_hundredth_of_the_sweep_at_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
     warnings: list[str] = []
     now = time.monotonic()
-    with SweepMirror(CONFIG, [DONE], warnings.append) as mirror:
+    with SweepMirror(CONFIG, lambda: [DONE], warnings.append) as mirror:
         recorder(mirror).is_failing = True
         monkeypatch.setattr(time, "monotonic", lambda: now + 600)
     assert recorder(mirror).timeout == pytest.approx(6, abs=0.1)
@@ -127,6 +137,6 @@ def test_a_failing_server_costs_a_hundredth_of_the_sweep_at_its_end(monkeypatch:
 
 
 def test_a_driver_that_lost_its_sweep_sends_nothing_more() -> None:
-    with pytest.raises(LeaseLostError), SweepMirror(CONFIG, [DONE], pytest.fail) as mirror:
+    with pytest.raises(LeaseLostError), SweepMirror(CONFIG, lambda: [DONE], pytest.fail) as mirror:
         raise LeaseLostError("taken over")
     assert recorder(mirror).abandoned
