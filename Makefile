@@ -4,9 +4,9 @@ BIN := .venv/bin
 TORCH := torch==2.13.0
 DEMO := results/demo
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -q
-QUICK := not ray and not slow and not tensorflow and not faults
+QUICK := not ray and not slow and not tensorflow and not faults and not cluster
 
-.PHONY: setup demo check test test-slow test-faults clean
+.PHONY: setup demo check test test-slow test-faults test-cluster clean
 
 setup: .venv/.ready
 
@@ -43,6 +43,9 @@ test-slow: setup
 
 test-faults: setup
 	$(PYTEST) tests/faults -m "faults or ray"
+
+test-cluster: setup  # as root, on Linux, with the packages openssh-server and rsync; what is missing is told
+	$(PYTEST) tests/faults/test_hosts.py -m "cluster" -rs
 
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist

@@ -63,8 +63,8 @@ class S3:
 
 
 @contextmanager
-def serve() -> Iterator[S3]:
-    """An empty bucket."""
+def serve(address: str = "127.0.0.1") -> Iterator[S3]:
+    """An empty bucket, whose door is at ``address``."""
     moto = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     moto.start()
     host, port = moto.get_host_and_port()
@@ -72,10 +72,10 @@ def serve() -> Iterator[S3]:
     client = boto3.client("s3", endpoint_url=f"http://{host}:{port}", region_name="us-east-1", **keys)
     client.create_bucket(Bucket=BUCKET)
     s3 = S3({}, client)
-    door = ThreadingHTTPServer(("127.0.0.1", 0), _handler(s3, host, port))
+    door = ThreadingHTTPServer((address, 0), _handler(s3, host, port))
     door.daemon_threads = True
     s3.environment |= {
-        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{door.server_address[1]}",
+        "AWS_ENDPOINT_URL": f"http://{address}:{door.server_address[1]}",
         "AWS_DEFAULT_REGION": "us-east-1",
         "AWS_EC2_METADATA_DISABLED": "true",
         **{name.upper(): value for name, value in keys.items()},

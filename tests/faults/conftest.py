@@ -16,7 +16,7 @@ import pytest
 from tests.faults.invariants import Table, check, table
 from tests.faults.runs import CLEAN, Nursery, OnRay, Start
 from tests.faults.sandbox import Sandbox, Toys
-from tests.faults.summary import OUT, Row, Summary
+from tests.faults.summary import Row, Summary
 
 _ROW = pytest.StashKey[Row]()
 _SUMMARY = Summary()
@@ -44,9 +44,9 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     if _SUMMARY.rows:
-        OUT.parent.mkdir(exist_ok=True)
-        OUT.write_text(_SUMMARY.markdown())
-        terminalreporter.write_line(f"\n{_SUMMARY.markdown()}written to {OUT}")
+        _SUMMARY.out.parent.mkdir(exist_ok=True)
+        _SUMMARY.out.write_text(_SUMMARY.markdown())
+        terminalreporter.write_line(f"\n{_SUMMARY.markdown()}written to {_SUMMARY.out}")
 
 
 @pytest.fixture

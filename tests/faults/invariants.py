@@ -73,21 +73,29 @@ def _nothing_after_a_commit(sandbox: Sandbox, events: list[Event]) -> None:
 
 
 def _resumed_at_the_last_commit(sandbox: Sandbox, events: list[Event], is_fallback: bool) -> None:
-    """I4: an attempt begins right after the last epoch that the study had, so that at most one epoch is repeated."""
+    """I4: an attempt begins right after the last epoch that the study had, so that at most one epoch is repeated.
+
+    Within that epoch it begins at its first step or, after a notice, right after the last one that was done.
+    """
     known: Counter[int] = Counter()
-    looks, is_first = list(sandbox.looks), False
+    last: dict[int, tuple[int, int]] = {}
+    looks, begun = list(sandbox.looks), set[tuple[object, ...]]()
     for index, event in enumerate(events):
         while looks and index >= looks[0].events:
             known |= Counter(looks.pop(0).epochs)
+        attempt = event.get("trial"), event["host"], event["pid"]
         if event["what"] == "reported":
             known[event["trial"]] = max(known[event["trial"]], event["epoch"])
         if event["what"] == "start":
-            is_first = True
-        if event["what"] == "step" and is_first:
-            is_first = False
-            assert event["step"] == 1
-            if not is_fallback:
-                assert event["epoch"] > known[event["trial"]], f"I4: {event}, but {known[event['trial']]} was saved"
+            begun.add(attempt)
+        if event["what"] == "step":
+            if attempt in begun:
+                begun.remove(attempt)
+                goes_on = (event["epoch"], event["step"] - 1) == last.get(event["trial"])
+                assert event["step"] == 1 or goes_on, f"I4: {event} after {last.get(event['trial'])}"
+                if not is_fallback:
+                    assert event["epoch"] > known[event["trial"]], f"I4: {event}, but {known[event['trial']]} was saved"
+            last[event["trial"]] = event["epoch"], event["step"]
 
 
 def table(sandbox: Sandbox) -> Table:

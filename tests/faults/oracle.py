@@ -17,7 +17,8 @@ class Oracle:
 
     def write(self, what: str, **details: object) -> None:
         """Add an event; it is on the disk when this returns."""
-        line = json.dumps({"what": what, "pid": os.getpid(), **details}, default=str) + "\n"
+        where = {"pid": os.getpid(), "host": os.uname().nodename}
+        line = json.dumps({"what": what, **where, **details}, default=str) + "\n"
         descriptor = os.open(self.path, os.O_APPEND | os.O_CREAT | os.O_WRONLY, 0o644)
         try:
             os.write(descriptor, line.encode())

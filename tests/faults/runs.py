@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -128,17 +128,20 @@ class _Forked:
 
 
 class OnRay:
-    """Drivers as the user starts them, on the Ray at ``address`` or, None, on one of their own."""
+    """Drivers as the user starts them, on the Ray at ``address`` or, None, on one of their own.
 
-    def __init__(self, address: str | None, environment: Mapping[str, str]) -> None:
-        self.address, self.environment = address, environment
+    ``prefix`` goes before the command, as one that lets it run elsewhere.
+    """
+
+    def __init__(self, address: str | None, environment: Mapping[str, str], prefix: Sequence[str] = ()) -> None:
+        self.address, self.environment, self._prefix = address, environment, prefix
 
     def __call__(self, folder: Path, plan: Plan, words: list[str], environment: Mapping[str, str]) -> Driver:
         files = _Files(plan)
-        address = ["--address", self.address] if self.address else []
+        address = ["--address", self.address] if self.address and words[0] == "search" else []
         with files.out.open("w") as out, files.err.open("w") as err:
             process = subprocess.Popen(
-                [sys.executable, "-m", "tests.faults.driver", str(files.plan), *words, *address],
+                [*self._prefix, sys.executable, "-m", "tests.faults.driver", str(files.plan), *words, *address],
                 cwd=folder,
                 env=CLEAN | dict(self.environment) | {"FAULTS_FOLDER": str(folder)} | dict(environment),
                 stdout=out,

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from tests.faults.invariants import Tally
 
-OUT = Path(__file__).parents[2] / "results" / "faults.md"
+RESULTS = Path(__file__).parents[2] / "results"
+HOSTS = "3 hosts"  # what rows of `make test-cluster` run on
 _HEAD = "| row | fault | injection points | on | held | lost | repeated | steps again | s |"
 _RULE = "| ---: | --- | --- | --- | ---: | ---: | ---: | ---: | ---: |"
 
@@ -36,6 +37,11 @@ class Summary:
     """All rows of a session."""
 
     rows: list[Row] = field(default_factory=list)
+
+    @property
+    def out(self) -> Path:
+        """Where its table goes."""
+        return RESULTS / ("cluster.md" if all(row.on == HOSTS for row in self.rows) else "faults.md")
 
     def markdown(self) -> str:
         """One line for each fault and what it ran on, its injection points together."""
