@@ -198,21 +198,24 @@ def test_refuses_a_folder_that_holds_something_else(tmp_path: Path) -> None:
         pass
 
 
-@pytest.mark.parametrize("schema", [FRAME, VIDEO])
+@pytest.mark.parametrize(("schema", "sizes"), [(FRAME, (140, 2, 0, 300)), (VIDEO, (300, 2, 0, 1100))])
 @pytest.mark.parametrize("shard_bytes", [1, 400, 1 << 20])
-def test_a_large_file_fills_several_shards(tmp_path: Path, schema: Schema, shard_bytes: int) -> None:
+def test_a_large_file_fills_several_shards(
+    tmp_path: Path, schema: Schema, sizes: tuple[int, ...], shard_bytes: int
+) -> None:
+    """``sizes`` are more than a block holds: 128 videos of frames, 1,024 of vectors."""
     source, out = tmp_path / "in", tmp_path / "out"
-    write_source(source, schema, (300, 2, 0, 1100))
+    write_source(source, schema, sizes)
     task = task_of(source, out, schema).model_copy(update={"shard_bytes": shard_bytes})
     group = convert_group(task)
     assert len(group.shards) > 1 or shard_bytes == 1 << 20
     read = Counter[str]()
     for shard in group.shards:
         read.update({file.name: file.records for file in shard.sources})
-    assert read == {"-0.tfrecord": 300, "-1.tfrecord": 2, "-2.tfrecord": 0, "-3.tfrecord": 1100}
+    assert read == {f"-{number}.tfrecord": size for number, size in enumerate(sizes)}
     assert {path.name for path in (out / "train").glob("*.arrow")} == {shard.file for shard in group.shards}
     finish(out, "train", schema, group.shards)
-    ids = [video_id for seed, size in enumerate((300, 2, 0, 1100)) for video_id in random_block(schema, size, seed).ids]
+    ids = [video_id for seed, size in enumerate(sizes) for video_id in random_block(schema, size, seed).ids]
     assert list(Dataset.open(out / "train").ids) == ids
     before = contents(out)
     (out / "train" / group.shards[-1].file).unlink()
