@@ -10,7 +10,7 @@ from dmlray.config import TrialConfig
 from dmlray.config.problem import first_problem
 from dmlray.data.schema import load_schema
 from dmlray.errors import ConfigError, MissingInputError, UnavailableError
-from tests.report.sweeps import make_sweep, trained
+from dmlray.sweep.settings import SweepConfig, SweepFolder, save_settings
 
 SCHEMA = """
 level: frame
@@ -88,7 +88,8 @@ def test_what_is_not_there_is_told_with_what_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], problem: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    make_sweep(Path("results"), trained, 0, wanted=1)
+    config = SweepConfig(name="first", data=tmp_path, fingerprints={}, trials=1, tracking_uri="")
+    save_settings(SweepFolder(Path("results"), "first"), config)
     missing = CliRunner().invoke(app, words).exception
     assert isinstance(missing, MissingInputError)
     assert str(missing).startswith(problem)
