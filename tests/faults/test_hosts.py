@@ -7,9 +7,11 @@ Training, its data and the invariants are those of all rows: whatever happens, t
 comes to.
 """
 
+import json
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -145,3 +147,20 @@ def test_a_node_is_killed(
     end(sandbox, driver, named, uninterrupted)
     assert named.tally is not None
     assert named.tally.steps <= interrupted_steps(1)
+
+
+def test_a_node_is_drained(
+    cluster: Launched, make: MakeSandbox, row: Callable[..., Row], uninterrupted: Table, s3: S3
+) -> None:
+    """As `cluster/spot_notice.py` does it; after the deadline the node is gone. No step is done twice."""
+    sandbox, named = on(cluster, make, s3), row(32, "worker node drained, 60 s to go", "step", HOSTS)
+    driver = begin(sandbox, step_s=1.5)
+    host, step = at_work(sandbox, cluster)
+    drain = f"import spot_notice; assert spot_notice.drain('{cluster.head.address}:6379', 60)"
+    host.run(f'cd ~/dmlray/cluster && python -c "{drain}"')
+    time.sleep(60)
+    host.kill()
+    end(sandbox, driver, named, uninterrupted)
+    assert named.tally is not None
+    assert named.tally.steps == 0
+    assert "preempted" in json.dumps(sandbox.trials()[step["trial"]].retries)
