@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -106,23 +107,23 @@ def on_ray(playground: Path) -> Iterator[OnRay]:
         start_new_session=True,
     )
     try:
-        yield OnRay(_address(folder, process), secret)
+        yield OnRay(address_of(folder, process), secret)
     finally:
         process.terminate()
         process.wait(120)  # until all of Ray's processes have gone
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _address(folder: Path, process: "subprocess.Popen[bytes]") -> str:
-    import time
+def address_of(folder: Path, process: "subprocess.Popen[bytes]") -> str:
+    """Of the Ray head that ``process`` starts with ``folder`` for its files."""
 
     file = folder / "ray_current_cluster"
-    for _ in range(600):
+    for _ in range(1800):
         if file.exists():
             return file.read_text().strip()
         assert process.poll() is None, "Ray did not start"
         time.sleep(0.1)
-    raise TimeoutError("Ray did not start within 60 s")
+    raise TimeoutError("Ray did not start within 180 s")
 
 
 @pytest.fixture

@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from ray import tune
 from ray.util import placement_group_table
 
 from dmlray.config import TrialConfig
 from dmlray.errors import TrainingError
+from dmlray.sweep import tuner
 from dmlray.sweep.slot import SlotSettings
 from dmlray.sweep.tuner import run_trials
 from dmlray.train.channel import Event, TrialEnd
@@ -33,6 +35,7 @@ class ScriptedDirector:
     epochs: dict[int, list[int]] = field(default_factory=dict)
     ends: dict[int, TrialEnd] = field(default_factory=dict)
     lost: list[int] = field(default_factory=list)
+    causes: list[str] = field(default_factory=list)
 
     def next_task(self) -> TrialTask | None:
         if self.given == self.trials:
@@ -51,6 +54,7 @@ class ScriptedDirector:
 
     def on_lost(self, number: int, cause: str, reason: str = "worker_lost") -> None:
         self.lost.append(number)
+        self.causes.append(cause)
 
     def wants_to_stop(self) -> bool:
         return False
@@ -97,3 +101,19 @@ def test_a_warm_slot_trains_trial_after_trial(ray_session: None, tmp_path: Path)
         assert director.epochs[number] == [1, 2, 3], "each epoch once, also where the worker was killed"
         assert director.ends[number].outcome is not None
     assert len(set((tmp_path / "pids").read_text().split())) == 4, "one worker process, and one more after each death"
+
+
+class Broken(tune.Trainable):
+    """A slot that cannot start, as where a node has not what the others have."""
+
+    def setup(self, config: dict[str, object]) -> None:
+        raise RuntimeError("no such library")
+
+
+@pytest.mark.ray
+def test_a_slot_that_cannot_start_says_why(ray_session: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tuner, "Slot", Broken)
+    director = ScriptedDirector(tmp_path, trials=1)
+    run_trials(director, SlotSettings(cpus=1, gpus=0, runner=train, scratch=tmp_path / "ray"), concurrency=1)
+    assert director.lost == [0]
+    assert director.causes == ["RuntimeError: no such library"]
