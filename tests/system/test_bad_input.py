@@ -119,7 +119,7 @@ class TestSearch:
         assert not Path("results/x").exists()
 
     def test_missing_options_and_names_that_cannot_be(self, dmlray: Command) -> None:
-        assert_refused(dmlray("search"), 2, "--data", "--resume")
+        assert_refused(dmlray("search"), 2, "dmlray init", "--resume")
         assert_refused(dmlray("search", "--resume", "nothing"), 66, "nothing")
         assert_refused(dmlray("search", "--resume", "x", "--name", "y"), 2, "--resume")
         assert_refused(dmlray("search", "--resume", "x", "--seed", "1"), 2, "--seed")
