@@ -43,7 +43,7 @@ class Driver(Protocol):
     def send(self, number: int) -> None:
         """A signal."""
 
-    def finish(self, timeout_s: float = 120) -> Answer:
+    def finish(self, timeout_s: float = 240) -> Answer:
         """Wait for its end; raises TimeoutError, after killing it, if there is none."""
 
     def is_running(self) -> bool:
@@ -116,7 +116,7 @@ class _Forked:
             self._code = self._nursery.ask({"poll": self.pid})
         return self._code is None
 
-    def finish(self, timeout_s: float = 120) -> Answer:
+    def finish(self, timeout_s: float = 240) -> Answer:
         deadline = time.monotonic() + timeout_s
         while self.is_running():
             if time.monotonic() > deadline:
@@ -161,9 +161,10 @@ class _Spawned:
     def is_running(self) -> bool:
         return self._process.poll() is None
 
-    def finish(self, timeout_s: float = 120) -> Answer:
+    def finish(self, timeout_s: float = 240) -> Answer:
         try:
             return self._files.answer(self._process.wait(timeout_s))
         except subprocess.TimeoutExpired as error:
             os.killpg(self.pid, signal.SIGKILL)
+            self._process.wait()
             raise TimeoutError(f"the driver still ran after {timeout_s} s: {self._files.err.read_text()}") from error
