@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
+from threading import Lock
 
 import numpy as np
 import pyarrow as pa
@@ -34,6 +35,7 @@ class Dataset:
         self._first_blocks = np.cumsum([0, *(len(shard.blocks) for shard in manifest.shards)])  # of each shard
         self._blocks: list[Block | None] = [None] * len(sizes)
         self._addresses = address_table(manifest.contents, len(sizes))
+        self._mapping = Lock()
 
     @classmethod
     def open(cls, path: Place) -> "Dataset":
@@ -119,17 +121,23 @@ class Dataset:
     def block(self, number: int) -> Block:
         """Block ``number`` of the dataset, mapped. Raises StorageError when its shard is damaged."""
         block = self._blocks[number]
-        if block is None:
-            shard = int(np.searchsorted(self._first_blocks, number, side="right")) - 1
-            first = int(self._first_blocks[shard])
-            if self._cached is not None:
-                self._cached.bring([self.manifest.shards[shard]])
-            mapped = map_shard(self.path, self.manifest.shards[shard], self.schema)
-            self._blocks[first : first + len(mapped)] = mapped
-            for offset, one in enumerate(mapped):
-                self._addresses[first + offset] = one.addresses()
-            block = mapped[number - first]
-        return block
+        if block is not None:
+            return block
+        with self._mapping:
+            block = self._blocks[number]
+            return self._map(number) if block is None else block
+
+    def _map(self, number: int) -> Block:
+        """Map the shard of block ``number``, once. Blocks are there for other threads when their addresses are."""
+        shard = int(np.searchsorted(self._first_blocks, number, side="right")) - 1
+        first = int(self._first_blocks[shard])
+        if self._cached is not None:
+            self._cached.bring([self.manifest.shards[shard]])
+        mapped = map_shard(self.path, self.manifest.shards[shard], self.schema)
+        for offset, one in enumerate(mapped):
+            self._addresses[first + offset] = one.addresses()
+        self._blocks[first : first + len(mapped)] = mapped
+        return mapped[number - first]
 
     def _all_blocks(self) -> Iterator[Block]:
         return (self.block(number) for number in range(len(self._blocks)))

@@ -1,11 +1,15 @@
 """Datasets: videos by index, and what is refused."""
 
 import pickle
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from dmlray.data.blocks import Block, map_shard
 from dmlray.data.dataset import Dataset, open_splits
 from dmlray.data.schema import Schema
 from dmlray.errors import MissingInputError, StorageError
@@ -17,6 +21,23 @@ def dataset(tmp_path: Path) -> Dataset:
     return write_dataset(
         tmp_path, FRAME, [[random_block(FRAME, 5, 0), random_block(FRAME, 3, 1)], [random_block(FRAME, 4, 2)]]
     )
+
+
+def test_threads_that_touch_a_shard_first_share_its_map(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without that, one of them read at address 0, or where a map had been."""
+    mapped, addresses_of = list[Any](), Block.addresses
+
+    def slow(*shard: Any) -> list[Block]:
+        time.sleep(0.05)
+        mapped.append(shard)
+        return map_shard(*shard)
+
+    monkeypatch.setattr("dmlray.data.dataset.map_shard", slow)
+    monkeypatch.setattr(Block, "addresses", lambda block: (time.sleep(0.02), addresses_of(block))[1])
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda _: dataset.places(np.arange(12))[2].copy(), range(4)))
+    assert len(mapped) == 2, "each shard once"
+    assert all(addresses["id_offsets"].all() and np.array_equal(addresses, found[0]) for addresses in found)
 
 
 @pytest.mark.parametrize("schema", [FRAME, VIDEO])
