@@ -154,7 +154,7 @@ def test_a_node_is_drained(
 ) -> None:
     """As `cluster/spot_notice.py` does it; after the deadline the node is gone. No step is done twice."""
     sandbox, named = on(cluster, make, s3), row(32, "worker node drained, 60 s to go", "step", HOSTS)
-    driver = begin(sandbox, step_s=1.5)
+    driver = begin(sandbox, step_s=4.0)  # so that the trial is not over first
     host, step = at_work(sandbox, cluster)
     drain = f"import spot_notice; assert spot_notice.drain('{cluster.head.address}:6379', 60)"
     host.run(f'cd ~/dmlray/cluster && python -c "{drain}"')
