@@ -1,18 +1,17 @@
-"""`cluster/kuberay.yaml`: fields that KubeRay's Go types know (raycluster_types.go, rayjob_types.go), closed, bounded.
+"""`cluster/kuberay.yaml`: valid by the CRDs of KubeRay as `kuberay_schema.yaml` has them, closed, bounded."""
 
-The operator's CRDs, which hold the whole schema of a pod, are not at hand here.
-"""
-
+import copy
+from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
+from jsonschema import Draft202012Validator
 
 from tests.cluster.files import CLUSTER
 
-CLUSTER_FIELDS = {"rayVersion", "authOptions", "headGroupSpec", "workerGroupSpecs", "enableInTreeAutoscaling"}
-HEAD_FIELDS = {"serviceType", "rayStartParams", "template"}
-WORKER_FIELDS = {"groupName", "replicas", "minReplicas", "maxReplicas", "rayStartParams", "template"}
-JOB_FIELDS = {"clusterSelector", "entrypoint", "submitterPodTemplate", "submissionMode", "shutdownAfterJobFinishes"}
+SCHEMA = yaml.safe_load(Path(__file__).with_name("kuberay_schema.yaml").read_text())
+KINDS = {"RayCluster": "cluster", "RayJob": "job"}
 
 
 def documents() -> dict[str, dict[str, Any]]:
@@ -20,16 +19,56 @@ def documents() -> dict[str, dict[str, Any]]:
     return {document["kind"]: document for document in yaml.safe_load_all(text)}
 
 
-def test_the_manifests_have_the_fields_of_their_kinds() -> None:
-    cluster, job = documents()["RayCluster"], documents()["RayJob"]
-    assert cluster["apiVersion"] == job["apiVersion"] == "ray.io/v1"
-    assert set(cluster["spec"]) <= CLUSTER_FIELDS
-    assert set(cluster["spec"]["headGroupSpec"]) <= HEAD_FIELDS
-    for group in cluster["spec"]["workerGroupSpecs"]:
-        assert set(group) <= WORKER_FIELDS
-    assert set(job["spec"]) <= JOB_FIELDS
-    params = [cluster["spec"]["headGroupSpec"], *cluster["spec"]["workerGroupSpecs"]]
-    assert all(isinstance(value, str) for part in params for value in part["rayStartParams"].values())
+def problems(document: dict[str, Any]) -> list[str]:
+    """What the API server would say of a RayCluster or a RayJob."""
+    validator = Draft202012Validator({**SCHEMA, "$ref": f"#/$defs/{KINDS[document['kind']]}"})
+    return [f"{error.json_path}: {error.message}" for error in validator.iter_errors(document["spec"])]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_manifests_are_valid(kind: str) -> None:
+    document = documents()[kind]
+    assert document["apiVersion"] == "ray.io/v1"
+    assert problems(document) == []
+
+
+def test_the_schema_is_one() -> None:
+    Draft202012Validator.check_schema(SCHEMA)
+
+
+@pytest.mark.parametrize(
+    ("kind", "place", "value", "problem"),
+    [
+        ("RayCluster", ("authOptions", "mode"), "tokens", "'tokens' is not one of ['disabled', 'token']"),
+        ("RayCluster", ("rayVersion",), 2.6, "2.6 is not of type 'string'"),
+        ("RayCluster", ("headGroupSpec", "rayStartParams", "num-cpus"), 0, "0 is not of type 'string'"),
+        ("RayCluster", ("headGroupSpec", "replicas"), 1, "'replicas' was unexpected"),
+        ("RayCluster", ("workerGroupSpecs", 0, "maxReplicas"), "4", "'4' is not of type 'integer'"),
+        ("RayCluster", ("workerGroupSpecs", 0, "template", "spec", "volums"), [], "'volums' is not one of"),
+        (
+            "RayCluster",
+            ("workerGroupSpecs", 0, "template", "spec", "containers", 0, "resources", "limits", "memory"),
+            "30 GB",
+            "'30 GB' does not match",
+        ),
+        ("RayJob", ("clusterSelector",), ["dmlray"], "is not of type 'object'"),
+        ("RayJob", ("entryPoint",), "dmlray", "'entryPoint' was unexpected"),
+    ],
+)
+def test_what_is_wrong_would_be_found(kind: str, place: tuple[str | int, ...], value: object, problem: str) -> None:
+    document = copy.deepcopy(documents()[kind])
+    part = document["spec"]
+    for key in place[:-1]:
+        part = part[key]
+    part[place[-1]] = value
+    assert any(problem in sentence for sentence in problems(document))
+
+
+@pytest.mark.parametrize("missing", ["groupName", "minReplicas", "maxReplicas", "template"])
+def test_what_is_missing_would_be_found(missing: str) -> None:
+    document = documents()["RayCluster"]
+    del document["spec"]["workerGroupSpecs"][0][missing]
+    assert problems(document) == [f"$.workerGroupSpecs[0]: '{missing}' is a required property"]
 
 
 def test_the_token_is_on_and_the_ports_are_closed() -> None:
