@@ -29,6 +29,11 @@ _ENDED = ("SUCCEEDED", "STOPPED", "FAILED")
 _ANSWER = "dmlray-answer-follows"  # Ray writes lines of its own into a job's log
 _MARK = f"{_ANSWER}\n"
 _LOOK_S, _ANSWER_S = 0.5, 120.0
+_TALKATIVE = (  # loggers that tell of every upload and every end
+    "ray.dashboard.modules.dashboard_sdk",
+    "ray.dashboard.modules.job.sdk",
+    "ray._private.runtime_env.packaging",
+)
 
 
 class JobInfo(Protocol):
@@ -188,8 +193,8 @@ def connect(address: str, insecure: bool) -> Cluster:
     os.environ["RAY_API_SERVER_ADDRESS"] = address  # Ray lets RAY_ADDRESS override what it is given
     from ray.job_submission import JobSubmissionClient
 
-    for module in ("modules.dashboard_sdk", "modules.job.sdk"):  # they tell of every upload and every end
-        logging.getLogger(f"ray.dashboard.{module}").setLevel(logging.ERROR)
+    for logger in _TALKATIVE:
+        logging.getLogger(logger).setLevel(logging.ERROR)
     with _answering(address):
         return Cluster(address, JobSubmissionClient(address))
 

@@ -2,10 +2,13 @@
 
 import json
 import os
+import re
+import signal
 import subprocess
 import sys
 import threading
 from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -19,6 +22,7 @@ from dmlray.cluster_jobs import Cluster, check_size, entrypoint, stage_project
 from dmlray.cluster_token import check_dashboard
 from dmlray.errors import BusyError, DmlrayError, InterruptedSweepError, UnavailableError, UsageError
 from tests.cluster.heads import environment, free_port, head
+from tests.data.videos import VIDEO, random_block, write_dataset
 
 AT = "http://127.0.0.1:8265"
 SPACE = "trials: 1\nspace: {epochs: 1, optimizer: {kind: adam, learning_rate: {float: [0.01, 0.1]}}}\n"
@@ -272,25 +276,111 @@ def dmlray(home: Path, token: str, *words: str) -> "subprocess.CompletedProcess[
     )
 
 
+TOKEN = "0123456789abcdef" * 2
+
+
+@contextmanager
+def head_with_jobs(home: Path) -> Iterator[str]:
+    """A real head with a token; gives the address of its dashboard."""
+    pytest.importorskip("aiohttp_cors", reason="a head has no dashboard without cluster/dashboard.txt")
+    port = free_port()
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    options = ["--num-cpus=1", "--include-dashboard=true", f"--dashboard-port={port}", "--dashboard-host=127.0.0.1"]
+    with head(home, "token", *options, PATH=path, RAY_AUTH_TOKEN=TOKEN):
+        yield f"http://127.0.0.1:{port}"
+
+
+def submission(home: Path, address: str, data: Path, *words: str) -> list[str]:
+    (home / "space.yaml").write_text(SPACE)
+    where = ["search", "--submit", "--address", address, "--name", "first", "--data", str(data)]
+    return [*where, "--space", str(home / "space.yaml"), *words]
+
+
 @pytest.mark.ray
 @pytest.mark.slow
 def test_ray_runs_it(short: Path) -> None:
     """A head with a token, a job whose sweep fails at once for want of data, and the question for its status."""
-    pytest.importorskip("aiohttp_cors", reason="a head has no dashboard without cluster/dashboard.txt")
-    token, port = "0123456789abcdef" * 2, free_port()
-    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    options = ["--num-cpus=1", "--include-dashboard=true", f"--dashboard-port={port}", "--dashboard-host=127.0.0.1"]
-    (short / "space.yaml").write_text(SPACE)
-    address = f"http://127.0.0.1:{port}"
-    words = ["search", "--submit", "--address", address, "--name", "first", "--space", str(short / "space.yaml")]
-    with head(short, "token", *options, PATH=path, RAY_AUTH_TOKEN=token):
-        done = dmlray(short, token, *words, "--data", f"{short}/none")
+    with head_with_jobs(short) as address:
+        done = dmlray(short, TOKEN, *submission(short, address, short / "none"))
         assert done.returncode == 66, done.stderr
         assert f"{short}/none/train: no converted dataset" in done.stderr
         assert " INFO " not in done.stderr, done.stderr
-        asked = dmlray(short, token, "status", "first", "--address", address, "--json")
+        asked = dmlray(short, TOKEN, "status", "first", "--address", address, "--json")
         assert (asked.returncode, asked.stdout) == (66, ""), asked.stderr
         assert f"{short}/results/first: no sweep" in asked.stderr
+        assert " INFO " not in asked.stderr, asked.stderr
         refused = dmlray(short, "f" * 32, "status", "first", "--address", address)
         assert "refuses the token that is here" in refused.stderr
-        assert token not in done.stderr + asked.stderr + refused.stderr
+        assert TOKEN not in done.stderr + asked.stderr + refused.stderr
+
+
+@contextmanager
+def begun(home: Path, *words: str) -> "Iterator[subprocess.Popen[str]]":
+    """A command under way, killed at the end of the block if it is still there; its output is one pipe."""
+    command = [sys.executable, "-m", "dmlray", *words]
+    with subprocess.Popen(
+        command, env=environment(home, TOKEN), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def read_until(process: "subprocess.Popen[str]", words: str) -> str:
+    """What it prints, up to a line with these words."""
+    assert process.stdout is not None
+    text = ""
+    while words not in text:
+        line = process.stdout.readline()
+        assert line, text
+        text += line
+    return text
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_sweep_is_watched_from_elsewhere(short: Path) -> None:
+    """Interrupted, the watching ends, here and there, and nothing else; left alone, it ends when the sweep stops."""
+    for split, videos in (("train", 40), ("validation", 20)):
+        write_dataset(short / "data", VIDEO, [[random_block(VIDEO, videos)]], split)
+    watch = ["status", "first", "--watch", "--address"]
+    with head_with_jobs(short) as address:
+        endless = submission(short, address, short / "data", "--set", "space.epochs=100000")
+        with begun(short, *endless) as sweep:
+            read_until(sweep, "trial   0 epoch")
+            with begun(short, *watch, address) as interrupted:
+                read_until(interrupted, "trial   0 epoch")
+                interrupted.send_signal(signal.SIGINT)
+                assert interrupted.wait(60) == 0
+            with begun(short, *watch, address) as watching:
+                seen = read_until(watching, "trial   0 epoch")
+                job(short, address, "stop", "dmlray-1-first")
+                assert watching.wait(60) == 0
+                seen += watching.stdout.read() if watching.stdout else ""
+            told = sweep.communicate(timeout=60)[0]
+        assert sweep.returncode == 75
+        assert f"dmlray search --submit --address {address} --resume first" in told
+        assert "first: interrupted" in seen
+        assert " INFO " not in seen
+        ends = dict(
+            re.findall(
+                r"submission_id='(dmlray-[^']+)', driver_info.*?status=<JobStatus.([A-Z]+)", job(short, address, "list")
+            )
+        )
+        assert sorted(ends.values()) == ["STOPPED", "STOPPED", "SUCCEEDED"]
+        assert TOKEN not in told + seen
+
+
+def job(home: Path, address: str, *words: str) -> str:
+    """What `ray job` prints."""
+    done = subprocess.run(
+        [sys.executable, "-m", "ray.scripts.scripts", "job", words[0], "--address", address, *words[1:]],
+        env=environment(home, TOKEN) | {"RAY_AUTH_MODE": "token"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    return done.stdout
