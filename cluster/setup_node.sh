@@ -9,6 +9,7 @@ set -euo pipefail
 source_of_nfs=$1
 project=$HOME/dmlray
 venv=$HOME/.dmlray-venv
+own_disk=/opt/dlami/nvme # where AWS's Deep Learning images mount the NVMe disk of a machine that has one
 
 if [ ! -s "$HOME/.ray/auth_token" ]; then
     echo "no token in ~/.ray/auth_token: run 'ray get-auth-token --generate' where you call 'ray up'" >&2
@@ -43,4 +44,8 @@ export RAY_worker_maximum_startup_concurrency=16
 export RAY_process_group_cleanup_enabled=1
 export DMLRAY_RESULTS=/mnt/dmlray/results
 EOF
+if mountpoint -q "$own_disk"; then # it goes with the machine, as a cache may
+    sudo install -d -o "$(id -un)" "$own_disk/dmlray"
+    echo "export DMLRAY_CACHE=$own_disk/dmlray" >>"$HOME/.dmlray-env"
+fi
 grep -q dmlray-env "$HOME/.bashrc" 2>/dev/null || echo '. "$HOME/.dmlray-env"' >>"$HOME/.bashrc"
