@@ -93,7 +93,7 @@ def plan(
         known = _recorded(SweepFolder(results, example), todo.space, splits)
     made = plan_sweep(todo.trials, resources, nodes, known)
     videos = sum(manifest.videos for split, manifest in splits.items() if split != "train")
-    storage = sweep_bytes(configs, splits["validation"].contents, videos, todo.trials)
+    storage = sweep_bytes(configs, splits["validation"].contents, videos, todo.trials, made.at_once)
     if as_json:
         known_s = None if known is None else asdict(known)
         calibrated = None if timed is None else {kind: asdict(one) for kind, one in timed.examples().items()}

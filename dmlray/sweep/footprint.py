@@ -23,22 +23,32 @@ def sampled_configs(space: Space, seed: int = 0) -> list[TrialConfig]:
     return [TrialConfig.model_validate(proposal.config) for proposal in [*named, *drawn]]
 
 
-def trial_bytes(config: TrialConfig, schema: Schema, videos: int) -> int:
+def trial_bytes(config: TrialConfig, schema: Schema, videos: int, *, has_ended: bool = False) -> int:
     """Bytes of a trial's checkpoints and of its predictions for ``videos``, those of validation and test together.
 
-    At most: as many checkpoints are counted as a trial keeps while it is trained. Raises ConfigError for a
+    While it is trained, at most; once it ``has_ended`` its best checkpoint is left. Raises ConfigError for a
     configuration that does not fit ``schema``.
     """
     with torch.random.fork_rng(devices=[]), torch.device("meta"):
         numbers: int = sum(tensor.numel() for tensor in build_model(config, schema).state_dict().values())
     has_average = getattr(config.optimizer, "ema_decay", None) is not None
     checkpoint = 4 * numbers * (_STATES + has_average)
-    kept = min(config.epochs, max(2, config.average_last) + 2)  # the newest, and the bests of the last two
+    # The newest, and the bests of the last two.
+    kept = 1 if has_ended else min(config.epochs, max(2, config.average_last) + 2)
     pair = 8  # label and score
     return kept * checkpoint + videos * (min(TOP, schema.classes) * pair + _PREDICTION_BYTES)
 
 
-def sweep_bytes(configs: Sequence[TrialConfig], schema: Schema, videos: int, trials: int) -> tuple[float, float]:
-    """Bytes that ``trials`` trials such as ``configs`` leave: expected, and if all were like the largest."""
-    each = [trial_bytes(config, schema, videos) for config in configs]
-    return trials * sum(each) / len(each), float(trials * max(each))
+def sweep_bytes(
+    configs: Sequence[TrialConfig], schema: Schema, videos: int, trials: int, at_once: int
+) -> tuple[float, float]:
+    """Bytes that a sweep of ``trials`` trials such as ``configs``, ``at_once`` of them in training, takes at its end:
+    expected, and if all were like the largest.
+    """
+    begun = min(at_once, trials)
+    each = [
+        (trials - begun) * trial_bytes(config, schema, videos, has_ended=True)
+        + begun * trial_bytes(config, schema, videos)
+        for config in configs
+    ]
+    return sum(each) / len(each), float(max(each))

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from dmlray.config import TrialConfig
 from dmlray.config.problem import first_problem
-from dmlray.copies import LIST, check, read_list
+from dmlray.copies import check, newest_list, read_list
 from dmlray.data.dataset import open_splits
 from dmlray.data.predictions import load_predictions
 from dmlray.errors import DmlrayError, StorageError
@@ -87,7 +87,8 @@ def check_copies(remote: Remote, trials: Sequence[TrialRecord]) -> Iterator[Find
         for trial in trials:
             if trial.curve and trial.state is not TrialState.failed:
                 folder = f"{TRIALS}/{trial.number:04d}"
-                yield from _check_list(remote, f"{folder}/{LIST}", folder, _needed(trial))
+                name = f"{folder}/{newest_list(remote.below(folder))}"
+                yield from _check_list(remote, name, folder, _needed(trial))
     except DmlrayError as error:
         yield Finding(str(remote), f"cannot be looked at: {error}")
 
@@ -108,9 +109,9 @@ def _check_list(remote: Remote, name: str, folder: str, needed: dict[str, str] |
 
 
 def _needed(trial: TrialRecord) -> dict[str, str]:
-    """The newest checkpoint and the best one, with their digests."""
+    """The checkpoint that a trial goes on from, or the one that it is known by once it has ended, with its digest."""
     epochs = dict(zip((epoch for epoch, _ in trial.curve), trial.checkpoints, strict=True))
-    return dict([epochs[max(epochs)], epochs.get(trial.best_epoch or max(epochs), epochs[max(epochs)])])
+    return dict([epochs.get(trial.best_epoch or max(epochs), epochs[max(epochs)])])
 
 
 def _check_checkpoints(folder: Path, trial: TrialRecord, is_copied: bool) -> Iterator[Finding]:

@@ -40,6 +40,7 @@ from dmlray.sweep.settings import (
 from dmlray.sweep.shipping import shipping
 from dmlray.sweep.space import Space, load_space
 from dmlray.sweep.study import Study
+from dmlray.sweep.trimming import Trimming
 from dmlray.sweep.warm_start import Observation
 from dmlray.train.trial import run_trial
 
@@ -176,6 +177,10 @@ def run_sweep(
         director = StudyDirector(config, folder, space, study, partial(check_buildable, schema=inputs.schema))
         directors.append(director)
         director.listen(ship)
+        if config.storage_path is None:  # else a trial's folder may be on its way there
+            trimming = Trimming(folder)
+            trimming.trim(study.trials())
+            director.listen(trimming)
         for listener in listeners:
             director.listen(listener)
             for trial in again:

@@ -16,7 +16,7 @@ from dmlray.cluster_file import NodeType
 from dmlray.config import TrialConfig
 from dmlray.data.schema import PRESETS
 from dmlray.errors import ConfigError, UsageError
-from dmlray.sweep.footprint import trial_bytes
+from dmlray.sweep.footprint import sweep_bytes, trial_bytes
 from dmlray.sweep.plan import Recorded, plan_sweep, recorded
 from dmlray.sweep.records import TrialRecord, TrialState
 from dmlray.sweep.settings import Resources
@@ -130,6 +130,13 @@ def test_a_checkpoint_is_as_large_as_planned(tmp_path: Path, optimizer: str) -> 
     save_checkpoint(tmp_path / "c", CheckpointState(config, "data", 1, 1, best, model.state_dict(), optim.state_dict()))
     planned = trial_bytes(config, VIDEO, videos=0)
     assert planned <= (tmp_path / "c").stat().st_size <= 1.05 * planned + 8192
+
+
+def test_of_trials_that_have_ended_one_checkpoint_is_left() -> None:
+    config, schema = TrialConfig(epochs=8), PRESETS["yt8m-video"]
+    ended, training = trial_bytes(config, schema, 0, has_ended=True), trial_bytes(config, schema, 0)
+    assert training == 4 * ended
+    assert sweep_bytes([config], schema, 0, trials=10, at_once=2) == (8 * ended + 2 * training,) * 2
 
 
 def test_more_videos_need_more_room() -> None:

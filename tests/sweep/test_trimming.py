@@ -1,0 +1,48 @@
+"""A trial that has ended keeps its best epoch's checkpoint; one that goes on keeps all that it goes on from."""
+
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from dmlray.ensemble.members import load_trial_model
+from dmlray.sweep.director import Change
+from dmlray.sweep.fsck import check_files
+from dmlray.sweep.records import TrialState
+from dmlray.sweep.settings import SweepFolder, load_settings
+from dmlray.sweep.study import Study
+from dmlray.sweep.trimming import Trimming
+from tests.sweep.trained import train_sweep
+
+pytestmark = pytest.mark.filterwarnings("default")  # MLflow's imports warn
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> SweepFolder:
+    return train_sweep(tmp_path, trials=2)
+
+
+def left(folder: SweepFolder, number: int) -> list[str]:
+    return sorted(path.name for path in (folder.trial(number) / "checkpoints").iterdir())
+
+
+def test_of_an_ended_trial_the_best_checkpoint_is_left(folder: SweepFolder) -> None:
+    with closing(Study.open(folder.study, read_only=True)) as study:
+        trials = study.trials()
+    assert len(left(folder, 0)) == 2
+    Trimming(folder).trim(trials)
+    for trial in trials:
+        assert left(folder, trial.number) == [f"epoch-{trial.best_epoch:04d}.safetensors"]
+        assert load_trial_model(folder.trial(trial.number)).epoch == trial.best_epoch
+    assert list(check_files(folder, load_settings(folder), trials)) == []
+
+
+def test_a_trial_that_goes_on_keeps_its_checkpoints(folder: SweepFolder) -> None:
+    with closing(Study.open(folder.study, read_only=True)) as study:
+        ended = study.trials()[0]
+    running = replace(ended, state=TrialState.running)
+    Trimming(folder)(Change("epoch", running))
+    assert len(left(folder, 0)) == 2
+    Trimming(folder)(Change("complete", ended))
+    assert len(left(folder, 0)) == 1
