@@ -54,7 +54,7 @@ class _Header(Config):
     groups: list[dict[str, Any]]
     scalars: dict[int, dict[str, Any]]
     micro_batch: PositiveInt | None = None
-    scaler: dict[str, float] = Field(default_factory=dict)
+    scaler: dict[str, int | float] = Field(default_factory=dict)
     history: list[tuple[NonNegativeInt, float]] = Field(default_factory=list)
     average_steps: NonNegativeInt = 0
 
@@ -76,7 +76,7 @@ class CheckpointState:
     model: dict[str, Tensor]
     optimizer: dict[str, Any]
     micro_batch: int | None = None
-    scaler: dict[str, float] = field(default_factory=dict)
+    scaler: dict[str, int | float] = field(default_factory=dict)
     history: tuple[tuple[int, float], ...] = ()
     trained: dict[str, Tensor] | None = None
     average_steps: int = 0

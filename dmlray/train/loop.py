@@ -72,7 +72,7 @@ class Training:
         decay = getattr(self.config.optimizer, "ema_decay", None)
         self.average = None if decay is None else MovingAverage(self.model, decay)
         self.micro_batch = MicroBatch(self.config.micro_batch)
-        self.precision = Precision.named(self.config.precision, self.device)
+        self.precision = Precision.named(self.config.precision, self.device, self.model)
 
     @property
     def predicting(self) -> nn.Module:

@@ -51,4 +51,4 @@ def restore(path: Path, state: CheckpointState, training: Training) -> None:
     training.history = [EpochLoss(videos, loss) for videos, loss in state.history]
     training.micro_batch.size = state.micro_batch
     if state.scaler:
-        training.precision.scaler.load_state_dict(state.scaler)
+        training.precision.restore(state.scaler)

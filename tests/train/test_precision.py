@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 from dmlray.train.checkpoint import load_checkpoint, save_checkpoint
 from dmlray.train.loop import Training, train_epochs
@@ -18,7 +19,7 @@ HAS_GPU = torch.cuda.is_available()
 
 @pytest.mark.parametrize("name", ["bfloat16", "float16", "float32"])
 def test_a_cpu_computes_in_float32(name: str) -> None:
-    precision = Precision.named(name, CPU)
+    precision = Precision.named(name, CPU, nn.GRU(1, 1))
     with precision.autocast():
         assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.float32
     assert not precision.scaler.is_enabled()
@@ -56,12 +57,18 @@ def test_the_scale_is_in_the_checkpoint(start: Start, batches: Any, snapshot: An
     restore(folder / "c.safetensors", load_checkpoint(folder / "c.safetensors", digest, first.config), second)
     assert second.precision.scaler.state_dict() == first.precision.scaler.state_dict()
     assert second.precision.scaler.get_scale() < 2.0**40
+    for training in (first, second):
+        next(train_epochs(training, batches))
+    assert second.precision.scaler.state_dict() == first.precision.scaler.state_dict(), "they go on alike"
 
 
 @pytest.mark.skipif(not HAS_GPU, reason="needs a GPU: a CPU computes in float32")
 @pytest.mark.parametrize("name", ["bfloat16", "float16"])
 def test_a_gpu_computes_in_half(name: str) -> None:
     device = torch.device("cuda")
-    with Precision.named(name, device).autocast():
+    precision = Precision.named(name, device, nn.Linear(1, 1))
+    with precision.autocast():
         found = torch.ones(2, 2, device=device) @ torch.ones(2, 2, device=device)
     assert found.dtype == getattr(torch, name)
+    assert precision.scaler.is_enabled() == (name == "float16")
+    assert Precision.named(name, device, nn.Sequential(nn.GRU(1, 1))).scaler.is_enabled(), "cuDNN's are in float16"
