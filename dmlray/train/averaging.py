@@ -1,10 +1,10 @@
 """Averages of a trial's parameters, which often predict better than the parameters themselves."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
+from copy import deepcopy
 
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel
 
 
 class MovingAverage:
@@ -17,29 +17,28 @@ class MovingAverage:
 
     def __init__(self, trained: nn.Module, decay: float) -> None:
         self._decay = decay
-        self._average = AveragedModel(trained, multi_avg_fn=self._blend)
-
-    @property
-    def model(self) -> nn.Module:
-        return self._average.module
-
-    @property
-    def steps(self) -> int:
-        return int(self._average.n_averaged)
+        self.model, self.steps = deepcopy(trained), 0
+        for module in self.model.modules():
+            if isinstance(module, nn.RNNBase):
+                module.flatten_parameters()  # on a GPU the copies are not in one piece, as cuDNN wants them
 
     def update(self, trained: nn.Module) -> None:
-        """Take in the parameters after one more step."""
-        self._average.update_parameters(trained)
+        """Take in the parameters after one more step; the first ones as they are."""
+        self.steps += 1
+        share = 1 - min(self._decay, (1 + self.steps) / (10 + self.steps))
+        averages: list[Tensor] = [*self.model.parameters()]
+        parameters: list[Tensor] = [*trained.parameters()]
+        with torch.no_grad():
+            if self.steps == 1:
+                torch._foreach_copy_(averages, parameters)
+            else:
+                torch._foreach_lerp_(averages, parameters, share)
+            for average, buffer in zip(self.model.buffers(), trained.buffers(), strict=True):
+                average.copy_(buffer)
 
     def restore(self, steps: int) -> None:
         """Go on after ``steps`` steps; `model` has been loaded."""
-        self._average.n_averaged.fill_(steps)
-
-    def _blend(self, averages: Sequence[Tensor], parameters: Sequence[Tensor], _: Tensor | int) -> None:
-        step = self.steps + 1
-        share = 1 - min(self._decay, (1 + step) / (10 + step))
-        with torch.no_grad():
-            torch._foreach_lerp_(list(averages), list(parameters), share)
+        self.steps = steps
 
 
 def mean_of(states: Iterable[Mapping[str, Tensor]]) -> dict[str, Tensor]:
