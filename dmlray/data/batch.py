@@ -51,7 +51,8 @@ class Batch:
     def pinned(self) -> "Batch":
         """The same batch in page-locked memory, from which copies to a GPU run beside its work."""
         features = {name: tensor.pin_memory() for name, tensor in self.features.items()}
-        return Batch(features, self.mask.pin_memory(), self.labels.pin_memory(), self.ids, self.indices)
+        labels = self.labels.contiguous().pin_memory()  # or the GPU would be sent a copy that is not pinned
+        return Batch(features, self.mask.pin_memory(), labels, self.ids, self.indices)
 
     def to(self, device: torch.device | str) -> "Batch":
         """The same batch with its tensors on ``device``."""

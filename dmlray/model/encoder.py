@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
+from dmlray.model.clusters import blank_padding
 from dmlray.model.padded_gru import padded_gru
 
 
@@ -35,8 +36,10 @@ class RecurrentStack(Encoder):
     frames (B, T, D) and mask (B, T) give the states (B, T, H), or (B, T, 2 H) if bidirectional: forward, then
     backward; 0 on padding. Real frames come first in every video and there is at least one: `data.batch` guarantees
     it. Sequences are packed, so that padding costs no time steps, the backward direction starts at the last real
-    frame, and cuDNN's fused kernels stay in use; a GRU on a CPU does better without (`padded_gru`). ``dropout`` needs
-    a second layer to do anything.
+    frame, and cuDNN's fused kernels stay in use; a GRU on a CPU does better without (`padded_gru`). So does a GPU in
+    one direction: it takes as many steps as the longest video has in any case, states are real before they reach
+    padding, and lengths, which packing wants on the CPU, need not be waited for. ``dropout`` needs a second layer to
+    do anything.
     """
 
     def __init__(
@@ -73,6 +76,8 @@ class RecurrentStack(Encoder):
             return frames.new_empty(*mask.shape, self.dim)
         if isinstance(self.cells, nn.GRU) and not frames.is_cuda:
             return padded_gru(self.cells, frames, mask)
+        if frames.is_cuda and not self.cells.bidirectional:
+            return blank_padding(self.cells(frames)[0], mask)
         lengths = mask.sum(dim=1).to("cpu", torch.int64)
         packed = pack_padded_sequence(frames, lengths, batch_first=True, enforce_sorted=False)
         return pad_packed_sequence(self.cells(packed)[0], batch_first=True, total_length=frames.shape[1])[0]

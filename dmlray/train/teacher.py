@@ -51,7 +51,8 @@ class Teacher:
             labels, scores = self._stored[number]
             here, own = of_file == number, rows[of_file == number] - self._firsts[number]
             classes[here, : labels.shape[1]], values[here, : labels.shape[1]] = labels[own], scores[own]
-        return Targets(torch.from_numpy(classes).to(device), self._softened(torch.from_numpy(values)).to(device))
+        softened = self._softened(torch.from_numpy(values))
+        return Targets(torch.from_numpy(classes).to(device, non_blocking=True), softened.to(device, non_blocking=True))
 
     def _softened(self, scores: torch.Tensor) -> torch.Tensor:
         if self._temperature == 1.0:
