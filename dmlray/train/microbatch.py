@@ -34,9 +34,11 @@ class MicroBatch:
             begin()
             try:
                 return [work(part) for part in self._parts(batch)]
-            except torch.OutOfMemoryError:
-                if self._at_once(batch) == 1:
+            except RuntimeError as error:
+                if not _is_out_of_memory(error):
                     raise
+                if self._at_once(batch) == 1:
+                    raise torch.OutOfMemoryError(str(error)) from error
             self.size = self._at_once(batch) // 2  # outside `except`, whose traceback holds the attempt's tensors
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
@@ -51,3 +53,8 @@ class MicroBatch:
             return
         for first in range(0, len(batch), step):
             yield batch.part(first, first + step)
+
+
+def _is_out_of_memory(error: RuntimeError) -> bool:
+    """PyTorch's own allocator has a class for it; cuBLAS and cuDNN, which take some memory themselves, have a word."""
+    return isinstance(error, torch.OutOfMemoryError) or "_ALLOC_FAILED" in str(error)

@@ -80,6 +80,24 @@ def test_a_batch_begun_again_draws_the_same_dropout(start: Start, batches: Any) 
     assert found.loss == expected.loss
 
 
+@pytest.mark.parametrize("problem", ["CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate`", "size mismatch"])
+def test_libraries_that_find_no_memory(start: Start, batches: Any, problem: str) -> None:
+    training, calls = start(), []
+
+    def fail_once(*_: object) -> None:
+        calls.append(1)
+        if len(calls) == 1:
+            raise RuntimeError(f"CUDA error: {problem}")
+
+    training.model.register_forward_pre_hook(fail_once)
+    if "ALLOC" in problem:
+        next(train_epochs(training, batches))
+        assert training.micro_batch.size == 4
+    else:
+        with pytest.raises(RuntimeError, match="size mismatch"):
+            next(train_epochs(training, batches))
+
+
 def test_evaluation_goes_on_in_parts(start: Start, batches: Any) -> None:
     model, memory = start().model, MicroBatch()
     expected = evaluate(model, batches, CLASSES, CPU)
