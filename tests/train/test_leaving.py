@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from dmlray.errors import TrainingError
 from dmlray.train.limits import Watch
@@ -21,7 +22,7 @@ AVERAGED: dict[str, Any] = {
 }
 
 
-def leave(task: TrialTask, before: int) -> Ran:
+def leave(task: TrialTask, before: int, device: torch.device = CPU) -> Ran:
     """Run ``task`` and leave it at its step ``before``, counted from 1 over all of its epochs."""
     reports: list[EpochReport] = []
     asked = count(1)
@@ -32,7 +33,7 @@ def leave(task: TrialTask, before: int) -> Ran:
 
     watch = Watch(Limits(), must_leave=lambda: next(asked) == before)
     with pytest.raises(TrainingError, match="about to go; the trial goes on") as caught:
-        run_trial(task, report, CPU, watch=watch)
+        run_trial(task, report, device, watch=watch)
     assert caught.value.reason == "preempted"
     told = {"checkpoint": reports[-1].checkpoint, "checkpoint_digest": reports[-1].digest} if reports else {}
     return Ran(replace(task, **told), None, reports)  # type: ignore[arg-type]

@@ -75,7 +75,7 @@ class Ran:
         return [{name: report.metrics[name] for name in names} for report in self.reports]
 
 
-def run(task: TrialTask, stop_after: int | None = None) -> Ran:
+def run(task: TrialTask, stop_after: int | None = None, device: torch.device = CPU) -> Ran:
     """Run the task; the driver says stop after epoch ``stop_after``."""
     reports: list[EpochReport] = []
 
@@ -83,7 +83,7 @@ def run(task: TrialTask, stop_after: int | None = None) -> Ran:
         reports.append(epoch)
         return epoch.epoch != stop_after
 
-    return Ran(task, run_trial(task, report, CPU), reports)
+    return Ran(task, run_trial(task, report, device), reports)
 
 
 def files(task: TrialTask) -> dict[str, bytes]:
