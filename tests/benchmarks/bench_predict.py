@@ -2,6 +2,7 @@
 
 ``python -m tests.benchmarks.bench_predict`` measures a package of untrained models of YouTube-8M's size on synthetic
 features from the page cache: a logistic regression with a mixture of experts (video-level), or GRUs (frame-level).
+On a GPU where there is one, with as many threads as `dmlray predict` takes then.
 """
 
 import argparse
@@ -16,10 +17,11 @@ import torch
 
 from dmlray.config import TrialConfig
 from dmlray.data.schema import PRESETS, Schema
-from dmlray.ensemble.scoring import MemberModel
+from dmlray.ensemble.scoring import MemberModel, best_device
 from dmlray.model.build import build_model
 from dmlray.registry.contents import PackageContents, PackagedMember
 from dmlray.registry.package import Package
+from dmlray.registry.parts import scoring_threads
 from dmlray.registry.predict import planned, predict_here
 from tests.data.videos import random_block, write_tfrecords
 
@@ -87,8 +89,9 @@ def main() -> None:
         for number in range(4):
             block = random_block(schema, wanted.videos // 4, seed=number)
             write_tfrecords(Path(folder) / f"tf/{number}.tfrecord", schema, block)
-        package = package_of(schema)
-        for threads in sorted({1, cores}):
+        device = best_device()
+        package = package_of(schema).to(device)
+        for threads in sorted({1, scoring_threads(cores, device)}):
             figures = run(package, Path(folder) / "tf", Path(folder) / f"out{threads}", threads)
             print(json.dumps({name: round(value, 3) for name, value in figures.items()}))
 
