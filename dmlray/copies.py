@@ -2,10 +2,16 @@
 
 A file's name there ends with its SHA-256, so nothing is ever overwritten by something else, and whoever reads the list
 gets the files that it means or is told that they are damaged. Files that no list names are of no consequence.
+
+A trial's folder passes from process to process. Each that takes it up writes a list of its own, ``copies-<turn>-...``,
+and the highest turn counts: what a process still writes that was cut off, while another has taken its place, is a list
+that nobody reads.
 """
 
 import re
-from collections.abc import Callable, Mapping
+import secrets
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from hashlib import file_digest
 from pathlib import Path
 from typing import Annotated
@@ -15,11 +21,13 @@ from pydantic import AfterValidator, Field, NonNegativeInt, ValidationError
 from dmlray.atomic import write_text
 from dmlray.config import Config
 from dmlray.config.problem import first_problem
-from dmlray.errors import StorageError
+from dmlray.errors import StorageError, UnavailableError
 from dmlray.failpoints import reach
 from dmlray.remote import Remote
 
-LIST = "copies.json"
+LIST = "copies.json"  # its name in the folder; there it was the only one, once
+_TURNS = re.compile(r"copies(?:-(\d{8})-[0-9a-f]{8})?\.json")
+_AT_ONCE = 8  # files that are read: each costs two requests, and waits most of the time
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*")
 
 
@@ -81,41 +89,63 @@ def download(copies: Copies, folder: Path, wanted: Callable[[str], bool]) -> dic
 
     A damaged or missing copy leaves no file of its name behind.
     """
-    remote, problems = Remote(copies.uri), dict[str, str]()
-    for name, copy in copies.files.items():
-        path = folder / name
+    remote = Remote(copies.uri)
+
+    def fetch(name: str) -> str | None:
+        path, copy = folder / name, copies.files[name]
         if not wanted(name) or (path.is_file() and copy_of(path) == copy):
-            continue
+            return None
         try:
             found = remote.fetch(copies.place(name), path)
         except StorageError as error:
-            problems[name] = str(error)
             path.unlink(missing_ok=True)
-            continue
+            return str(error)
         if found != copy.sha256:
             path.unlink(missing_ok=True)
-            problems[name] = f"{remote}/{copies.place(name)} is altered or damaged: its SHA-256 is not the list's"
-    return problems
+            return f"{remote}/{copies.place(name)} is altered or damaged: its SHA-256 is not the list's"
+        return None
+
+    return _problems(copies.files, fetch)
 
 
 class FolderCopy:
-    """The copy of one folder, kept by one process: its list is `LIST`, here and there."""
+    """The copy of one folder, kept by one process at a time; the list that it goes by is `LIST` in the folder."""
 
     def __init__(self, folder: Path, remote: Remote) -> None:
         self.folder, self.remote = folder, remote
+        self._own: str | None = None  # this process's list, once it keeps the copy
         self._there: Copies | None = None
         self._looked: dict[str, tuple[tuple[int, ...], Copy]] = {}  # by name: which file it was, what is in it
 
+    def take(self) -> None:
+        """Keep the copy from now on, as it was pulled; whoever kept it before can no longer change it.
+
+        Raises UnavailableError where another process takes it in the same moment.
+        """
+        before = _lists(self.remote)
+        own = f"copies-{max(map(_turn, before), default=0) + 1:08d}-{secrets.token_hex(4)}.json"
+        self._write_list(own, self._there or Copies(uri=self.remote.uri, files={}))
+        if any(_turn(name) >= _turn(own) for name in _lists(self.remote) if name != own):
+            self.remote.delete(own)
+            raise UnavailableError(f"{self.remote} is being taken by another process")
+        self._own = own
+        for name in before:
+            self.remote.delete(name)
+
     def push(self, left_out: frozenset[str] = frozenset()) -> None:
-        """Make the copy what the folder is now. Raises as `Remote` does; the copy is then what it was."""
+        """Make the copy what the folder is now, after `take`. Raises as `Remote` does; the copy is then what it was.
+
+        Raises UnavailableError where another process keeps the copy by now.
+        """
+        assert self._own is not None, "who has not taken the copy does not change it"
         files = {name: self._look(name) for name in self._names() - left_out}
         copies = upload(self.folder, files, self.remote, self._there)
         if copies == self._there:
             return
-        text = copies.model_dump_json(indent=1) + "\n"
         reach("before-list", file=LIST)
-        self.remote.put(LIST, text.encode())
-        write_text(self.folder / LIST, text)
+        write_text(self.folder / LIST, self._write_list(self._own, copies))
+        if newest_list(self.remote) != self._own:
+            raise UnavailableError(f"another process goes on with {self.remote}: what is written here does not count")
         before, self._there = self._there, copies
         for place in sorted(copies.differing(before)) if before else ():
             self.remote.delete(place)
@@ -125,7 +155,7 @@ class FolderCopy:
 
         Files that no copy is known of stay. Raises StorageError for a damaged list, which leaves the folder alone.
         """
-        data = self.remote.get(LIST)
+        data = self.remote.get(newest_list(self.remote))
         if data is None:
             return []
         found = read_list(data, self.remote.uri)
@@ -134,6 +164,12 @@ class FolderCopy:
         self._there = found.model_copy(update={"files": good})  # what is damaged is copied again
         write_text(self.folder / LIST, found.model_dump_json(indent=1) + "\n")
         return list(problems.values())
+
+    def _write_list(self, name: str, copies: Copies) -> str:
+        """Gives what was written."""
+        text = copies.model_dump_json(indent=1) + "\n"
+        self.remote.put(name, text.encode())
+        return text
 
     def _look(self, name: str) -> Copy:
         status = (self.folder / name).stat()
@@ -170,12 +206,36 @@ def bring(folder: Path, sha256: str) -> None:
 
 def check(copies: Copies) -> Mapping[str, str]:
     """Read all copies that a list tells of; gives what is wrong, by place."""
-    remote, found = Remote(copies.uri), {}
-    for name, copy in copies.files.items():
-        place = f"{remote}/{copies.place(name)}"
+    remote = Remote(copies.uri)
+
+    def read(name: str) -> str | None:
         try:
-            if remote.digest(copies.place(name)) != copy.sha256:
-                found[place] = "is altered or damaged: its SHA-256 is not the list's"
+            is_good = remote.digest(copies.place(name)) == copies.files[name].sha256
         except StorageError as error:
-            found[place] = error.problem
-    return found
+            return error.problem
+        return None if is_good else "is altered or damaged: its SHA-256 is not the list's"
+
+    return {f"{remote}/{copies.place(name)}": problem for name, problem in _problems(copies.files, read).items()}
+
+
+def _problems(names: Iterable[str], look: Callable[[str], str | None]) -> dict[str, str]:
+    """What ``look`` has to say of each of ``names``, in their order, several of them looked at together."""
+    with ThreadPoolExecutor(_AT_ONCE, "dmlray-copies") as pool:
+        said = list(pool.map(lambda name: (name, look(name)), names))
+    return {name: problem for name, problem in said if problem is not None}
+
+
+def newest_list(remote: Remote) -> str:
+    """The name of the list that counts at ``remote``: that of the highest turn; `LIST` where there is none."""
+    return max(_lists(remote), key=lambda name: (_turn(name), name), default=LIST)
+
+
+def _lists(remote: Remote) -> list[str]:
+    return [name for name in remote.names() if _TURNS.fullmatch(name)]
+
+
+def _turn(name: str) -> int:
+    """0 for the only list that there once was."""
+    match = _TURNS.fullmatch(name)
+    assert match is not None
+    return int(match[1] or 0)

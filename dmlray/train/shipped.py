@@ -1,8 +1,9 @@
 """Trials whose folders are copied to a storage path, epoch by epoch, so that any node can go on with them.
 
 A runner is wrapped; it, and all that it calls, know local folders only. Before a trial begins its folder is made what
-its copy is; before an epoch is reported, and before the end is, the copy is made what the folder is. Epochs that were
-copied but of which the study does not know, because its driver was lost, are reported first.
+its copy is, and the copy is taken from whoever kept it; before an epoch is reported, and before the end is, the copy is
+made what the folder is. Epochs that were copied but of which the study does not know, because its driver was lost, are
+reported first.
 """
 
 import shutil
@@ -82,6 +83,7 @@ def _begin(task: TrialTask, copy: FolderCopy, report: Callable[[EpochReport], bo
         problems = _reached(lambda: _pull(task, copy))
     except StorageError as error:
         problems = [str(error)]
+    _reached(copy.take)
     log = TrialLog(task.directory / "log.jsonl")
     epochs = _unreported(task, log) if _is_same(task) else []
     for problem in problems:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from dmlray import failpoints
-from dmlray.copies import LIST, Copies, FolderCopy, bring, check, copied_files
+from dmlray.copies import LIST, Copies, FolderCopy, bring, check, copied_files, newest_list
 from dmlray.errors import TrainingError, UnavailableError
 from dmlray.remote import Remote
 from dmlray.train.resume import checkpoint_name
@@ -58,7 +58,11 @@ def train(task: TrialTask, storage: Remote, cut_after: int | None = None, stop_a
 
 
 def listed(storage: Remote) -> Copies:
-    return Copies.model_validate_json(storage.get(f"0000/{LIST}") or b"")
+    return Copies.model_validate_json(storage.get(list_name(storage)) or b"")
+
+
+def list_name(storage: Remote) -> str:
+    return f"0000/{newest_list(storage.below('0000'))}"
 
 
 def place(storage: Remote, name: str) -> Path:
@@ -85,7 +89,8 @@ def test_another_node_goes_on_where_the_last_report_was(
     assert (after.outcome.value, after.outcome.metrics) == (whole.outcome.value, whole.outcome.metrics)
     assert not after.task.directory.exists(), "this node has room for others"
     assert check(listed(storage)) == {}
-    assert set(storage.below("0000").names()) == {LIST, *map(listed(storage).place, listed(storage).files)}
+    places = set(map(listed(storage).place, listed(storage).files))
+    assert set(storage.below("0000").names()) == {newest_list(storage.below("0000")), *places}
     FolderCopy(node("c").directory, storage.below("0000")).pull()
     assert files(node("c")).keys() - {LIST} == files(whole.task).keys()
     assert {name: data for name, data in files(node("c")).items() if name != LIST} == files(whole.task)
@@ -130,7 +135,7 @@ def test_a_damaged_list_means_that_nothing_was_copied(
     node: Callable[..., TrialTask], storage: Remote, whole: Ran, text: str
 ) -> None:
     before = train(node("a"), storage, cut_after=1)
-    storage.put(f"0000/{LIST}", text.encode())
+    storage.put(list_name(storage), text.encode())
     after = train(node("b", before.reports), storage)
     assert [epoch.epoch for epoch in after.reports] == [1, 2, 3, 4, 5]
     assert after.reports[-1].digest == whole.reports[-1].digest
@@ -168,6 +173,64 @@ def test_a_copy_that_was_cut_short_is_of_no_consequence(
     after = train(node("b", reports), storage)
     assert [epoch.epoch for epoch in after.reports] == list(range(epoch, 6))
     assert after.reports[-1].digest == whole.reports[-1].digest
+
+
+def test_who_was_cut_off_changes_nothing_that_counts(
+    node: Callable[..., TrialTask], storage: Remote, whole: Ran
+) -> None:
+    """The node could not reach the storage at the end of its second epoch; meanwhile the trial ended on another."""
+    elsewhere: list[Ran] = []
+    reports: list[EpochReport] = []
+
+    def cut(name: str, **details: object) -> None:
+        if name == "before-upload" and len(reports) == 1:
+            failpoints._observers.clear()
+            elsewhere.append(train(node("b", reports), storage))
+
+    failpoints.observe(cut)
+    try:
+        with pytest.raises(TrainingError, match="another process goes on with") as failed:
+            Shipped(run_trial, storage)(node("a"), lambda report: not reports.append(report), CPU)
+    finally:
+        failpoints._observers.clear()
+    assert failed.value.reason == "storage"
+    assert len(reports) == 1
+    assert [epoch.digest for epoch in elsewhere[0].reports] == [epoch.digest for epoch in whole.reports[1:]]
+    assert check(listed(storage)) == {}
+    FolderCopy(node("c").directory, storage.below("0000")).pull()
+    assert {name: data for name, data in files(node("c")).items() if name != LIST} == files(whole.task)
+
+
+def test_two_that_take_a_copy_at_once_do_not_both_keep_it(storage: Remote, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+    first, second = (FolderCopy(tmp_path / name, storage.below("0000")) for name in ("a", "b"))
+    put = Remote.put
+
+    def put_late(remote: Remote, name: str, content: bytes | Path) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Remote, "put", put)
+            second.take()
+        put(remote, name, content)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Remote, "put", put_late)
+        with pytest.raises(UnavailableError, match="is being taken by another process"):
+            first.take()
+    assert newest_list(storage.below("0000")) == second._own
+
+
+def test_copies_of_before_lists_had_turns_are_gone_on_from(
+    node: Callable[..., TrialTask], storage: Remote, whole: Ran
+) -> None:
+    before = train(node("a"), storage, cut_after=3)
+    name = list_name(storage)
+    storage.put(f"0000/{LIST}", storage.get(name) or b"")
+    storage.delete(name)
+    after = train(node("b", before.reports), storage)
+    assert [epoch.epoch for epoch in after.reports] == [4, 5]
+    assert after.reports[-1].digest == whole.reports[-1].digest
+    assert list_name(storage).startswith("0000/copies-00000001-")
 
 
 def test_a_storage_path_that_does_not_answer_fails_the_trial_for_that(
