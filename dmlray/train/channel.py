@@ -43,7 +43,10 @@ class Presence:
 
 
 class Channel:
-    """One slot's mailbox. At most one task is current; what an earlier task's worker still says is dropped."""
+    """One slot's mailbox. At most one task is current; what an earlier task's worker still says is dropped.
+
+    So is what a ``process`` says in whose place another has come: it was out of reach for a while and given up.
+    """
 
     def __init__(self) -> None:
         self._workers: dict[int, Presence] = {}
@@ -103,12 +106,14 @@ class Channel:
         self._changed.set()
         return is_training
 
-    async def next_task(self) -> TrialTask | None:
+    async def next_task(self, process: Process | None = None) -> TrialTask | None:
         """Wait for a task; None once closed. One that comes back after `MAX_STARTS` starts ends as ``worker_lost``.
 
-        Raises UnavailableError for a worker that must leave: it is to be started again, elsewhere.
+        Raises UnavailableError for a worker that must leave: it is to be started again, elsewhere; or has been.
         """
         while True:
+            if self._is_replaced(process):
+                raise UnavailableError("another worker has come in this one's place")
             while self._task is None or self._is_leaving():
                 if self._closed:
                     return None
@@ -122,20 +127,23 @@ class Channel:
             message = f"its worker process died {MAX_STARTS} times; see the trial's log and the node's memory"
             await self.end(self._task.number, TrialEnd(reason="worker_lost", message=message))
 
-    async def report(self, number: int, report: EpochReport) -> bool:
+    async def report(self, number: int, report: EpochReport, process: Process | None = None) -> bool:
         """Hand a report over and wait for the verdict: True to train on, False to stop."""
-        if self._task is None or self._task.number != number:
+        if self._task is None or self._task.number != number or self._is_replaced(process):
             return False
         self._task = replace(self._task, checkpoint=report.checkpoint, checkpoint_digest=report.digest)
         self._verdict = asyncio.get_running_loop().create_future()
         await self._events.put(Event(number, report))
         return await self._verdict
 
-    async def end(self, number: int, end: TrialEnd) -> None:
+    async def end(self, number: int, end: TrialEnd, process: Process | None = None) -> None:
         """Hand over how a trial ended; the worker is free for the next."""
-        if self._task is not None and self._task.number == number:
+        if self._task is not None and self._task.number == number and not self._is_replaced(process):
             self._task = None
             await self._events.put(Event(number, end))
+
+    def _is_replaced(self, process: Process | None) -> bool:
+        return process in self._notices and process not in {worker.process for worker in self._workers.values()}
 
     def _is_leaving(self) -> bool:
         first = self._workers.get(0)

@@ -51,9 +51,10 @@ def serve_trials(settings: dict[str, Any]) -> None:
     while (task := _next_task(channel, peers)) is not None:
         end, error = _train(task, settings["runner"], channel, peers, notice)
         if peers.is_first or (end.outcome is None and end.reason != "preempted"):
-            ray.get(channel.end.remote(task.number, end))
+            ray.get(channel.end.remote(task.number, end, Process.this()))
         if error is not None and not (isinstance(error, DmlrayError) and _goes_on(end, peers)):
             raise error
+        del error  # its traceback holds the trial's model and batches
         _forget_trial()
 
 
@@ -77,7 +78,7 @@ def _listen(channel: Any) -> threading.Event:
 
 def _next_task(channel: Any, peers: Peers) -> TrialTask | None:
     """The first worker's next task, for all of them; None when there will be no more."""
-    task: TrialTask | None = ray.get(channel.next_task.remote()) if peers.is_first else None
+    task: TrialTask | None = ray.get(channel.next_task.remote(Process.this())) if peers.is_first else None
     if peers.size > 1 and broadcast_from_rank_zero(task is None):  # waits for ever, as torch.distributed would not
         return None
     return peers.agree(task)
@@ -93,11 +94,12 @@ def _train(
 
     def report(epoch: EpochReport) -> bool:
         with watch.paused():
-            verdict: bool = ray.get(channel.report.remote(task.number, epoch))
+            verdict: bool = ray.get(channel.report.remote(task.number, epoch, Process.this()))
             return verdict
 
     def tell(overdue: Overdue) -> None:
-        ray.get(channel.end.remote(task.number, TrialEnd(reason=overdue.reason, message=overdue.message)))
+        end = TrialEnd(reason=overdue.reason, message=overdue.message)
+        ray.get(channel.end.remote(task.number, end, Process.this()))
 
     try:
         with guarded(watch, task.directory, tell):

@@ -153,3 +153,26 @@ def test_a_node_that_goes_is_no_failed_start() -> None:
             await channel.leave()
 
     asyncio.run(scene())
+
+
+def test_a_worker_in_whose_place_another_has_come_is_not_listened_to() -> None:
+    """Its node was out of reach, and the trial went on elsewhere; what it has to say must not reach the new one."""
+
+    async def scene() -> None:
+        channel, old, new = Channel(), worker(0, 11), worker(0, 21)
+        await channel.assign(task(4))
+        await channel.arrive(old)
+        assert await channel.next_task(old.process) == task(4)
+        await channel.arrive(new)
+        assert await channel.next_task(new.process) == task(4)
+        waiting = asyncio.create_task(channel.report(4, report(1), new.process))
+        assert await channel.next_event(1) == Event(4, report(1))
+        assert await channel.report(4, report(2), old.process) is False
+        await channel.end(4, DONE, old.process)
+        with pytest.raises(UnavailableError, match="another worker has come"):
+            await channel.next_task(old.process)
+        assert await channel.next_event(0.01) is None
+        await channel.go_on()
+        assert await waiting is True
+
+    asyncio.run(scene())
