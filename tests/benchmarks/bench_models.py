@@ -38,7 +38,7 @@ class Size:
 
 SIZES = {
     "cpu": Size(128, 32, 60, 1000, 256, 32, 8192, 2048),
-    "cuda": Size(4096, 256, 300, 3862, 512, 64, 65_536, 8192),
+    "cuda": Size(3072, 256, 300, 3862, 512, 64, 65_536, 8192),
 }
 VIDEO_LEVEL = ("logistic", "mixture of experts")
 
