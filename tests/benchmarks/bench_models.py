@@ -68,8 +68,10 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1, help="of the CPU")
     parser.add_argument("--only", nargs="*", help="some architectures")
+    parser.add_argument("--seconds", type=float, default=float("inf"), help="begin none after so many")
     chosen = parser.parse_args()
     torch.set_num_threads(chosen.threads)
+    ends, failed = time.perf_counter() + chosen.seconds, []
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     size = SIZES[device.type]
     peak = ceiling(size.matrix, device)
@@ -80,8 +82,16 @@ def main() -> None:
     print("| --- |" + " ---: |" * 8, flush=True)
     for name, config, videos in cases(size, chosen.only):
         began = time.perf_counter()
-        print(row(name, config, videos, device, chosen.rounds, peak), flush=True)
+        if began > ends:
+            failed.append(f"{name}: no time left")
+            continue
+        try:
+            print(row(name, config, videos, device, chosen.rounds, peak), flush=True)
+        except RuntimeError as error:  # the others are still worth knowing
+            failed.append(f"{name}: {error}")
         print(f"{name}: {time.perf_counter() - began:.1f} s", file=sys.stderr)
+    if failed:
+        raise SystemExit("\n".join(failed))
 
 
 def cases(size: Size, only: Sequence[str] | None) -> Iterator[tuple[str, TrialConfig, Videos]]:

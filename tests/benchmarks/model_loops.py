@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 from math import prod
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -113,7 +114,8 @@ def plain_loop(config: TrialConfig, videos: Videos, device: torch.device) -> Epo
 
 def _workers(batch_bytes: int) -> int:
     """As many as the shared memory holds the batches of: each has two ready, one in the making and one on its way."""
-    return min(_WORKERS, os.cpu_count() or 1, shutil.disk_usage("/dev/shm").free // (4 * batch_bytes))
+    free = shutil.disk_usage("/dev/shm").free if Path("/dev/shm").is_dir() else 0
+    return min(_WORKERS, os.cpu_count() or 1, free // (4 * batch_bytes))
 
 
 def training_flops(config: TrialConfig, videos: Videos) -> float:
