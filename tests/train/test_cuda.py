@@ -29,6 +29,7 @@ from dmlray.train.loss import cross_entropy
 from dmlray.train.objective import Objective
 from dmlray.train.optim import build_optimizer
 from dmlray.train.precision import Precision
+from dmlray.train.task import EpochReport
 from dmlray.train.threads import generator_mark, seeded
 from tests.data.videos import FRAME, VIDEO
 from tests.model import cases
@@ -111,7 +112,7 @@ def test_resumes_from_amid_an_epoch(
     data, config = level
     task = make_task(data, tmp_path / "parts", {**config, **DROPPING, "precision": "bfloat16"})
     whole = run(replace(task, directory=tmp_path / "whole"), device=GPU)
-    reports = []
+    reports: list[EpochReport] = []
     for step in steps:
         left = leave(task, step, GPU)
         task, reports = left.task, reports + left.reports
@@ -127,7 +128,7 @@ def goes_on_alike(curve: list[dict[str, float]], whole: list[dict[str, float]]) 
             assert epoch[name] == pytest.approx(wanted[name], rel=0.01), name
 
 
-WISHES = {
+WISHES: dict[str, dict[str, Any]] = {
     "schedule-free": {"optimizer": {"kind": "schedule_free", "learning_rate": 0.02}},
     "averages": {"optimizer": {"kind": "adamw", "learning_rate": 0.02, "ema_decay": 0.9}, "average_last": 2},
     "disturbed": {"mixup": 0.4, "modality_dropout": 0.3, "loss": {"label_smoothing": 0.01, "positive_weight": 2.0}},
@@ -169,7 +170,7 @@ def test_recurrent_layers_are_those_of_a_cpu(cell: type[nn.GRU] | type[nn.LSTM],
         moved.zero_grad()
         states = moved(frames.to(device), mask.to(device))
         states.square().sum().backward()
-        results.append([states.detach().cpu(), *(p.grad.detach().cpu().clone() for p in moved.parameters())])  # type: ignore[union-attr]
+        results.append([states.detach().cpu(), *(p.grad.detach().cpu().clone() for p in moved.parameters())])
     for wanted, found in zip(*results, strict=True):
         torch.testing.assert_close(found, wanted, rtol=0.02, atol=0.02)
     assert not results[1][0][~mask].any()
