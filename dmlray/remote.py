@@ -21,7 +21,7 @@ from dmlray.atomic import atomic_path
 from dmlray.errors import StorageError, UnavailableError, UsageError
 
 PATIENCE_S = 120.0  # how long one operation is tried again; a storm of 503 is usually over by then
-PROBE_S = 25.0
+PROBE_S = 20.0  # within 30 s a command has also been imported
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.25, 10.0
 _STEP = 4 << 20
 _SECRET_OPTIONS = {"access_key", "secret_key", "session_token", "access_token"}
@@ -52,6 +52,15 @@ class Address(str):
 
 
 Place = Path | Address
+
+
+def reach(place: Place) -> None:
+    """See whether anything answers at an address, within `PROBE_S`; a path is left to whoever opens it.
+
+    Raises UnavailableError as `Remote` does.
+    """
+    if isinstance(place, Address):
+        Remote(place).reach()
 
 
 def as_place(text: str | Path) -> Place:
@@ -183,21 +192,34 @@ class Remote:
 
         self._try(remove)
 
+    def reach(self) -> None:
+        """See whether anything answers, within `PROBE_S`."""
+        self._soon(lambda near: near._try(near._check_bucket))
+
     def probe(self) -> None:
         """Write, read and delete a small file, within `PROBE_S` in all."""
-        near, name, found = self.patient(PROBE_S / 2), f"probe-{uuid.uuid4().hex}", list[BaseException | None]()
+        name = f"probe-{uuid.uuid4().hex}"
 
-        def work() -> None:
+        def work(near: Remote) -> None:
+            near.put(name, b"dmlray")
+            if near.get(name) != b"dmlray":
+                raise UnavailableError(f"{self} does not give back what was written there")
+            near.delete(name)
+
+        self._soon(work)
+
+    def _soon(self, work: Callable[["Remote"], None]) -> None:
+        """Do it with half of `PROBE_S` for an operation, and whatever pyarrow does, within `PROBE_S`."""
+        found: list[BaseException | None] = []
+
+        def attempt() -> None:
             try:
-                near.put(name, b"dmlray")
-                if near.get(name) != b"dmlray":
-                    raise UnavailableError(f"{self} does not give back what was written there")
-                near.delete(name)
+                work(self.patient(PROBE_S / 2))
                 found.append(None)
             except BaseException as error:
                 found.append(error)
 
-        thread = threading.Thread(target=work, name="storage-probe", daemon=True)
+        thread = threading.Thread(target=attempt, name="storage-probe", daemon=True)
         thread.start()
         thread.join(PROBE_S)
         if not found:
@@ -240,9 +262,24 @@ class Remote:
         from pyarrow.fs import FileSelector, FileType
 
         filesystem, root = self._opened
-        for info in filesystem.get_file_info(FileSelector(self._path(folder), recursive=True, allow_not_found=True)):
+        found = filesystem.get_file_info(FileSelector(self._path(folder), recursive=True, allow_not_found=True))
+        if not found:
+            self._check_bucket()
+        for info in found:
             if info.type == FileType.File and not info.base_name.endswith(".tmp"):
                 yield info.path[len(root) :].lstrip("/"), info.size
+
+    def _check_bucket(self) -> None:
+        """Raise FileNotFoundError, in pyarrow's words, where there is no bucket; that lists as an empty folder does."""
+        from pyarrow.fs import FileType
+
+        filesystem, root = self._opened
+        bucket = root.partition("/")[0]
+        if self.is_local or filesystem.get_file_info(root).type != FileType.NotFound:
+            return
+        with suppress(PermissionError):  # who may see a folder only is not told of its bucket
+            if filesystem.get_file_info(bucket).type == FileType.NotFound:
+                raise FileNotFoundError(f"bucket {bucket} not found")
 
     def _try(self, work: Callable[[], Value]) -> Value:
         deadline, pause_s = time.monotonic() + self.patience_s, _FIRST_PAUSE_S

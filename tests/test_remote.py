@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from dmlray.errors import StorageError, UnavailableError, UsageError
-from dmlray.remote import Address, Remote, as_place, beneath, shown, without_keys
+from dmlray.remote import Address, Remote, as_place, beneath, reach, shown, without_keys
 from tests.s3 import BUCKET, S3, SECRET, Trouble, serve
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
@@ -77,8 +77,11 @@ def test_what_passes_is_tried_again(s3: S3, tmp_path: Path, what: str) -> None:
 @pytest.mark.thorough
 def test_what_will_not_pass_is_said_at_once(s3: S3) -> None:
     began = time.monotonic()
-    with pytest.raises(UnavailableError, match="s3://absent/x cannot be used: there is no such bucket"):
-        Remote("s3://absent/x").probe()
+    for ask in (Remote.probe, Remote.reach, Remote.names):
+        with pytest.raises(UnavailableError, match="s3://absent/x cannot be used: there is no such bucket"):
+            ask(Remote("s3://absent/x"))
+    reach(Address(f"s3://{BUCKET}/nothing/there"))
+    reach(Path("/no/such/path"))  # whoever opens it says so
     s3.troubles.append(Trouble("PUT", "probe", "403", times=100))
     with pytest.raises(UnavailableError, match="refuses access: check the credentials") as refused:
         Remote(f"s3://{BUCKET}/x").probe()
@@ -91,10 +94,11 @@ def test_what_will_not_pass_is_said_at_once(s3: S3) -> None:
 def test_a_server_that_does_not_answer_is_given_up_within_30_s(s3: S3, what: str) -> None:
     for method in ("PUT", "GET", "HEAD", "POST"):
         s3.troubles.append(Trouble(method, "", what, times=1000))
-    began = time.monotonic()
-    with pytest.raises(UnavailableError, match=rf"s3://{BUCKET}/y (does not answer|has not answered)"):
-        Remote(f"s3://{BUCKET}/y").probe()
-    assert time.monotonic() - began < 30
+    for ask in (Remote.probe, Remote.reach):
+        began = time.monotonic()
+        with pytest.raises(UnavailableError, match=rf"s3://{BUCKET}/y (does not answer|has not answered)"):
+            ask(Remote(f"s3://{BUCKET}/y"))
+        assert time.monotonic() - began < 30
 
 
 @pytest.mark.parametrize(

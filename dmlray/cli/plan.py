@@ -165,7 +165,9 @@ def _new(space: Path | None, data: str | None, trials: int | None, options: dict
 def _manifests(data: "Place") -> "dict[str, Manifest]":
     from dmlray.data.dataset import Dataset
     from dmlray.data.manifest import read_manifest
+    from dmlray.remote import reach
 
+    reach(data)
     there = {split: data / split for split in SPLITS if split == "validation" or (data / split).is_dir()}
     return {
         split: read_manifest(place)[0] if isinstance(place, Path) else Dataset.open(place).manifest

@@ -11,7 +11,7 @@ from urllib.parse import quote, urlsplit
 
 from dmlray.cli.facts import Outcome
 from dmlray.errors import DmlrayError
-from dmlray.remote import Place
+from dmlray.remote import Place, reach
 
 _PORTS = {"postgresql": 5432, "mysql": 3306}
 
@@ -48,9 +48,10 @@ def data_outcomes(folder: Place) -> Mapping[str, Outcome]:
     """Each split of a converted data set: is it there, finished, of one schema, and has every shard its full size?"""
     from dmlray.data.dataset import open_splits
 
-    if not folder.is_dir():
-        return {str(folder): Outcome("there is no such folder", error=True)}
     try:
+        reach(folder)
+        if not folder.is_dir():
+            return {str(folder): Outcome("there is no such folder", error=True)}
         splits = open_splits(folder, train=(folder / "train").is_dir())
     except DmlrayError as error:
         return {str(folder): Outcome(str(error), error=True)}

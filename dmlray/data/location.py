@@ -48,8 +48,11 @@ def locate(source: str | Path) -> Location:
         return Location(str(path), str(path), None)
     try:
         filesystem, root = FileSystem.from_uri(str(source))
-    except (ValueError, NotImplementedError, OSError) as error:
+    except (ValueError, NotImplementedError) as error:
         raise UsageError(f"{shown(str(source))} cannot be opened ({error})") from error
+    except OSError as error:
+        reason = str(error).partition("; Details")[0]
+        raise UnavailableError(f"{shown(str(source))} cannot be reached ({reason})") from error
     location = Location(str(source), root, filesystem)
     with reached(location):
         if filesystem.get_file_info(root).type == FileType.File:
@@ -92,7 +95,7 @@ def list_files(location: Location) -> list[SourceFile]:
     if not files:
         wanted = "folder of TFRecord files (*.tfrecord*)"
         raise MissingInputError(
-            location.root, wanted if location.glob is None else f"{wanted} that match {location.glob}"
+            shown(location.uri), wanted if location.glob is None else f"{wanted} that match {location.glob}"
         )
     return files
 

@@ -7,7 +7,7 @@ from dmlray.data.dataset import Dataset, open_splits
 from dmlray.data.schema import Schema
 from dmlray.data.stream_source import StreamSource
 from dmlray.errors import StorageError
-from dmlray.remote import Place
+from dmlray.remote import Place, reach
 from dmlray.sweep.settings import SweepConfig
 
 
@@ -31,7 +31,11 @@ class Inputs:
 
 
 def open_inputs(data: Place, stream: str | None) -> Inputs:
-    """Raises as `data.dataset.open_splits` and `data.stream_source.StreamSource.open` do."""
+    """Raises as `data.dataset.open_splits` and `data.stream_source.StreamSource.open` do.
+
+    Where nothing answers at the address of ``data`` that is said within 30 s.
+    """
+    reach(data)
     splits = open_splits(data, train=stream is None)
     return Inputs(splits, None if stream is None else StreamSource.open(stream, splits["validation"].schema))
 
