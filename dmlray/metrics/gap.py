@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dmlray.metrics.rows import Rows
+from dmlray.metrics.spans import in_spans
 from dmlray.metrics.top import PLACE, rank_keys, top_k
 from dmlray.metrics.truth import Ints, Truth
 
@@ -22,9 +23,15 @@ Bools = NDArray[np.bool_]
 
 def global_average_precision(scores: Floats, labels: Bools, k: int = TOP) -> float:
     """GAP@k of scores (N, C) against labels (N, C). 0.0 where no label is true."""
-    labels_top, scores_top = top_k(scores, k)
-    hits = np.take_along_axis(labels, labels_top, axis=1)
-    return pooled_average_precision(scores_top.ravel(), hits.ravel(), int(np.count_nonzero(labels)))
+
+    def best(span: slice) -> tuple[Floats, Bools, int]:
+        positives = int(np.count_nonzero(labels[span]))  # and now the labels are near
+        labels_top, scores_top = top_k(scores[span], k)
+        return scores_top, np.take_along_axis(labels[span], labels_top, axis=1), positives
+
+    found = in_spans(best, len(scores))
+    scores_top, hits = (np.concatenate(column).ravel() for column in list(zip(*found, strict=True))[:2])
+    return pooled_average_precision(scores_top, hits, sum(positives for *_, positives in found))
 
 
 def gap_from_top(labels_top: Ints, scores_top: Floats, offsets: Ints, values: Ints, k: int = TOP) -> float:

@@ -13,6 +13,7 @@ from dmlray.metrics.average_precision import mean_average_precision
 from dmlray.metrics.evaluation import Evaluation
 from dmlray.metrics.gap import GapAccumulator, descending_order, gap_from_top, global_average_precision
 from dmlray.metrics.top import top_k
+from dmlray.train.threads import cpu_threads
 from tests.metrics import plain
 from tests.metrics.cases import drawn, padded, ragged
 
@@ -125,6 +126,18 @@ def test_top_k_of_many_classes_is_that_of_each_score_ranked(classes, values, k, 
     labels, found = top_k(scores, k)
     assert labels.tolist() == np.argsort(-scores, axis=1, kind="stable")[:, :k].tolist()
     assert np.array_equal(found, np.take_along_axis(scores, labels, axis=1))
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_gap_of_many_videos_depends_on_no_thread(threads):
+    random = np.random.default_rng(0)
+    scores = random.integers(0, 5_000, (1_300, 700)).astype(np.float32) / 5_000  # ties within videos and among them
+    labels = random.random((1_300, 700)) < 0.01
+    with cpu_threads(threads):
+        assert global_average_precision(scores, labels) == pytest.approx(plain.gap(scores, labels), abs=1e-12)
+        assert global_average_precision(scores[:, ::-1], labels[:, ::-1]) == pytest.approx(
+            plain.gap(scores[:, ::-1], labels[:, ::-1]), abs=1e-12
+        )
 
 
 @LAW

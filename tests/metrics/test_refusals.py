@@ -50,6 +50,21 @@ def test_a_label_given_twice_counts_once():
     assert truth.per_class().tolist() == [1, 1, 1]
 
 
+@pytest.mark.parametrize("classes", [30, 200])
+def test_no_video_has_no_best_class(classes):
+    labels, values = top_k(np.empty((0, classes), dtype=np.float32), 5)
+    assert labels.shape == values.shape == (0, 5)
+
+
+@pytest.mark.parametrize("kind", [np.asarray, torch.from_numpy])
+def test_nan_is_refused_wherever_it_stands(kind):
+    for place in (0, 1_699, 3_861):
+        scores = np.random.default_rng(0).random((2, 3_862), dtype=np.float32)
+        scores[1, place] = np.nan
+        with pytest.raises(FloatingPointError, match="NaN"):
+            top_k(kind(scores), 20)
+
+
 def test_read_only_arrays_can_be_ranked():
     scores = np.random.default_rng(0).random((3, 30), dtype=np.float32)
     scores.flags.writeable = False
