@@ -13,13 +13,11 @@ from pydantic import ValidationError
 
 from dmlray.atomic import write_text
 from dmlray.config import Config
-from dmlray.data.predictions import load_predictions
+from dmlray.data.predictions import Predictions, load_predictions
 from dmlray.ensemble.candidates import VALIDATION_FILE, Candidate, ordered_candidates
-from dmlray.ensemble.combine import combine
 from dmlray.ensemble.pairs import pair_blocks
-from dmlray.ensemble.parts import Rows, gap_on, split_videos
-from dmlray.ensemble.selection import select
-from dmlray.ensemble.weights import count_weights
+from dmlray.ensemble.parts import Rows, split_videos
+from dmlray.ensemble.selection import blend_gap, select
 from dmlray.errors import DmlrayError
 from dmlray.sweep.runs import EnsembleSoFar
 
@@ -52,6 +50,7 @@ class LiveEnsemble:
         self._path = path
         self.steps = read_live(path)
         self._known: dict[int, Candidate] = {}
+        self._parts: tuple[Rows, Rows] | None = None
 
     def add(self, trial: int, folder: Callable[[int], Path]) -> LiveStep:
         """Let a finished trial in, if it helps; ``folder`` gives the folder of a trial.
@@ -61,13 +60,14 @@ class LiveEnsemble:
         before = self.steps[-1].picks if self.steps else {}
         candidates = ordered_candidates([self._candidate(number, folder(number)) for number in {*before, trial}])
         self._known = {candidate.trial: candidate for candidate in candidates}
-        chosen, reported = (_fewer(rows) for rows in split_videos(candidates[0].validation.ids, 0.5))
         stores = [candidate.validation for candidate in candidates]
+        if self._parts is None:  # of every trial the same, since `ordered_candidates` has compared their videos
+            self._parts = _parts(stores[0])
+        chosen, reported = self._parts
         counts = select(list(pair_blocks(stores, chosen)), top=TOP, size=SIZE).counts
         picks = {candidates[place].trial: count for place, count in counts.items()}
-        shares = count_weights(list(counts.values()), [1.0] * len(counts))
-        blend = combine([stores[place] for place in counts], shares)
-        gap = gap_on(blend, reported if reported.size else chosen)
+        members = list(pair_blocks([stores[place] for place in counts], reported))
+        gap = blend_gap(members, dict(enumerate(counts.values())))
         step = LiveStep(trial=trial, picks=picks, gap=gap, changed=set(picks) != set(before))
         self.steps.append(step)
         write_text(self._path, json.dumps([step.model_dump(mode="json") for step in self.steps]) + "\n")
@@ -116,6 +116,12 @@ def read_live(path: Path) -> list[LiveStep]:
         return [LiveStep.model_validate(step) for step in json.loads(path.read_text())]
     except (OSError, ValueError, TypeError, ValidationError):
         return []
+
+
+def _parts(store: Predictions) -> tuple[Rows, Rows]:
+    """Videos to select on and videos to measure on; the same where there are too few for both."""
+    chosen, reported = (_fewer(rows) for rows in split_videos(store.ids, 0.5))
+    return chosen, reported if reported.size else chosen
 
 
 def _fewer(rows: Rows) -> Rows:
