@@ -4,6 +4,7 @@ import functools
 import inspect
 import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -22,11 +23,24 @@ class Command(TyperCommand):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """See typer."""
+        ctx.allow_extra_args = True  # what is too much is refused here
         try:
-            return super().parse_args(ctx, args)
+            left = super().parse_args(ctx, args)
         except typer.BadParameter as error:
             error.message = error.message.removeprefix("Value error, ")  # pydantic's
             raise
+        if ctx.args and not ctx.resilient_parsing:
+            ctx.fail(_too_much(ctx.args))
+        return left
+
+
+def _too_much(words: list[str]) -> str:
+    if any(Path(word).exists() for word in words):
+        return (
+            f"One name too many, {words[0]!r}: a pattern needs quotes, as in --data 'shards/*', "
+            "or the shell puts the names of all files in its place"
+        )
+    return f"Nothing goes by {' '.join(map(repr, words))} here"
 
 
 class App(typer.Typer):

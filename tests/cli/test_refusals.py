@@ -34,6 +34,19 @@ def test_an_option_says_what_it_takes(words: list[str], problem: str) -> None:
     assert f"Invalid value for {problem}" in done.stderr
 
 
+def test_a_pattern_without_quotes_is_told_of_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.tfrecord", "b.tfrecord"):
+        Path(name).touch()
+    words = ["predict", "--ensemble", "first", "--data", "a.tfrecord", "b.tfrecord", "--out", "x.csv"]
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 2
+    assert "One name too many, 'b.tfrecord': a pattern needs quotes, as in --data 'shards/*'" in done.stderr
+    done = CliRunner().invoke(app, ["status", "first", "secnd", "third"])
+    assert done.exit_code == 2
+    assert "Nothing goes by 'secnd' 'third' here" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("before", "after", "problem"),
     [
