@@ -5,6 +5,7 @@ holds, and ``manifest.json``, written last, says that they are complete.
 """
 
 import hashlib
+import re
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -67,8 +68,8 @@ class Job:
 def planned(package: Package, sources: Sequence[str], out: Path, keep: int, batch_size: int) -> Iterator[Job]:
     """Plan, and hold the target for the block; ``keep`` labels of each video stay in a folder, a CSV file has 20.
 
-    Raises UsageError for an ``out`` that holds something else, BusyError while another process predicts into it, and
-    what `registry.sources.plan_parts` raises; then nothing has been written.
+    Raises UsageError for an ``out`` that holds something else or is named as a file of another kind, BusyError while
+    another process predicts into it, and what `registry.sources.plan_parts` raises; then nothing has been written.
     """
     is_csv = out.suffix == ".csv"
     folder = out.with_name(f"{out.name}.parts") if is_csv else out
@@ -139,6 +140,10 @@ def read_folder(folder: Path) -> list[Predictions]:
 
 
 def _check_target(out: Path, folder: Path, is_csv: bool) -> None:
+    if not is_csv and not out.exists() and re.fullmatch(r"\.[A-Za-z]+", out.suffix):
+        raise UsageError(
+            f"{out} is named as a file: name one that ends in .csv, or a folder for Arrow files without such an ending"
+        )
     if is_csv and out.is_dir():
         raise UsageError(f"{out} is a folder: name a CSV file, or a folder without .csv for Arrow files")
     if folder.exists() and not folder.is_dir():

@@ -229,6 +229,13 @@ class TestRefusals:
         with pytest.raises(UsageError, match="is no folder"):
             run(video, sources / "tf", tmp_path / "file")
 
+    @pytest.mark.parametrize("name", ["out.txt", "out.arrow", "out.csv.gz"])
+    def test_a_file_of_another_kind(self, video: Package, sources: Path, tmp_path: Path, name: str) -> None:
+        with pytest.raises(UsageError, match=f"{name} is named as a file: name one that ends in .csv"):
+            run(video, sources / "tf", tmp_path / name)
+        assert not list(tmp_path.iterdir())
+        run(video, sources / "tf", tmp_path / "labels.v2")  # a folder's name may have a dot
+
     def test_finished_predictions_of_something_else(self, video: Package, sources: Path, tmp_path: Path) -> None:
         run(video, sources / "tf", tmp_path / "out")
         before = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
