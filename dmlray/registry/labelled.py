@@ -18,7 +18,7 @@ from dmlray.data.ragged import Ragged, concatenate
 from dmlray.data.reader import read_files
 from dmlray.data.schema import load_schema
 from dmlray.data.submission import read_submission
-from dmlray.errors import DataError, MissingInputError, UsageError
+from dmlray.errors import DataError, MissingInputError, StorageError, UsageError
 from dmlray.registry.predict import read_folder
 
 
@@ -31,7 +31,11 @@ class Labelled(NamedTuple):
 
 
 def read_predictions(path: Path, labelled: Labelled | None) -> Predictions:
-    """Predictions with the true labels of ``labelled``, in its order; None takes those that an Arrow file holds."""
+    """Predictions with the true labels of ``labelled``, in its order; None takes those that an Arrow file holds.
+
+    Raises MissingInputError for no such path, DataError for a file that holds no whole predictions or other videos,
+    StorageError for a folder of `dmlray predict` that is unfinished or damaged, UsageError for a CSV file unlabelled.
+    """
     if not path.exists():
         raise MissingInputError(path, "predictions")
     if path.suffix == ".csv":
@@ -91,7 +95,11 @@ def matching_rows(path: Path, found: NDArray[np.object_], wanted: NDArray[np.obj
 
 def _stored(path: Path) -> Predictions:
     if path.is_file():
-        return load_predictions(path)
+        try:
+            return load_predictions(path)
+        except StorageError as error:
+            hint = "" if path.suffix == ".arrow" else "; the name of a CSV file must end in .csv"
+            raise DataError(path, f"{error.problem}{hint}") from error
     return joined(read_folder(path))
 
 

@@ -131,6 +131,18 @@ def test_what_does_not_fit_is_named(tmp_path: Path) -> None:
         evaluate_predictions(tmp_path / "p.arrow", [str(tmp_path / "nowhere")])
 
 
+def test_a_file_that_is_none_of_predictions_is_bad_data(tmp_path: Path) -> None:
+    (tmp_path / "s.txt").write_text("VideoId,LabelConfidencePairs\n")
+    with pytest.raises(DataError, match=r"s\.txt: is not a whole file of predictions .*CSV file must end in \.csv"):
+        evaluate_predictions(tmp_path / "s.txt")
+    save_predictions(tmp_path / "p.arrow", stored(3)[0])
+    damaged = bytearray((tmp_path / "p.arrow").read_bytes())
+    damaged[len(damaged) // 2] ^= 1
+    (tmp_path / "p.arrow").write_bytes(damaged)
+    with pytest.raises(DataError, match=r"p\.arrow: is not a whole file of predictions \([^;]*\)$"):
+        evaluate_predictions(tmp_path / "p.arrow")
+
+
 def test_labels_are_needed(tmp_path: Path) -> None:
     predictions, _, _ = stored(3)
     none = Ragged(np.zeros(16, np.int64), np.empty(0, np.int64))
