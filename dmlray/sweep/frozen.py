@@ -5,7 +5,6 @@ import warnings
 from collections.abc import Sequence
 
 import optuna
-from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState as Stored
 
@@ -83,6 +82,8 @@ def frozen_point(
 
 def importances_of(rows: Sequence[TrialRow], best_share: float) -> dict[str, float]:
     """How much each parameter decided whether a complete trial is among the best ``best_share`` of them."""
+    from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances  # which import scikit-learn
+
     study = optuna.create_study(direction="maximize")
     study.add_trials([frozen(row) for row in rows if row.record.state is TrialState.complete])
     with warnings.catch_warnings():
