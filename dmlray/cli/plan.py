@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 
 SPLITS = ("train", "validation", "test")  # also in data.dataset, which is not light
+_NEEDS = "a plan needs the name of a sweep, or --space and --data (which the space's file may name)"
 
 
 def register(app: typer.Typer) -> None:
@@ -68,6 +69,10 @@ def plan(
     Times come from the ended trials of --from NAME, as fast as where those ran, scaled by videos and epochs; or from
     --calibrate, which really trains some batches of the space's named configurations and of 20 random points.
     """
+    if name is None and space is None:
+        raise UsageError(_NEEDS)
+    if with_calibration and source is not None:
+        raise UsageError("--calibrate measures what --from NAME would tell: give one of them")
     from dmlray.cli.plan_text import print_calibration, print_plan
     from dmlray.sweep.footprint import sampled_configs, sweep_bytes
     from dmlray.sweep.plan import plan_sweep
@@ -79,8 +84,6 @@ def plan(
         "gpus_per_trial": gpus_per_trial,
         "concurrency": concurrency,
     }
-    if with_calibration and source is not None:
-        raise UsageError("--calibrate measures what --from NAME would tell: give one of them")
     todo = _todo(None if name is None else SweepFolder(results, name), space, data, trials, options)
     splits, resources = _manifests(todo.data), todo.resources
     nodes = _nodes(cluster, address, insecure, resources.gpus_per_trial, price)
@@ -156,7 +159,7 @@ def _new(space: Path | None, data: str | None, trials: int | None, options: dict
     loaded = None if space is None else load_space(space)
     place = data if data is not None or loaded is None else loaded.data
     if loaded is None or place is None:
-        raise UsageError("a plan needs the name of a sweep, or --space and --data (which the space's file may name)")
+        raise UsageError(_NEEDS)
     resources = Resources.model_validate(given(options))
     wanted = trials or loaded.trials or DEFAULT_TRIALS
     return _Todo(wanted, loaded, resources, as_place(without_keys(place, "--data")))
