@@ -12,6 +12,7 @@ from dmlray.errors import UsageError
 
 if TYPE_CHECKING:
     from dmlray.data.dataset import Dataset
+    from dmlray.ensemble.candidates import Candidate
     from dmlray.ensemble.choice import EnsembleSettings
     from dmlray.ensemble.report import EnsembleReport
     from dmlray.ensemble.search import EnsembleResult, Limits
@@ -56,6 +57,10 @@ def ensemble(
             "--member", metavar="PREDICTIONS", help="Validation predictions from elsewhere: Kaggle's CSV, Arrow."
         ),
     ] = None,
+    also: Annotated[
+        list[str] | None,
+        typer.Option("--also", metavar="SWEEP", help="Let another sweep's finished trials join: of the same data."),
+    ] = None,
     vocabulary: Annotated[
         Path | None, typer.Option(help="Names of the classes for the package: a CSV with Index and Name.")
     ] = None,
@@ -86,7 +91,8 @@ def ensemble(
     names = read_vocabulary(vocabulary, splits["validation"].schema.classes) if vocabulary else None
     timed = front or max_mb is not None or max_ms_per_video is not None
     limits = Limits(max_mb, max_ms_per_video, splits["validation"] if timed else None)
-    found = _choose(folder, config, splits, settings, limits, members or (), from_stores)
+    others = _others(folder, config, also or ())
+    found = _choose(folder, config, splits, settings, limits, others, members or (), from_stores)
     is_packaged = _save(folder, own_name, found, names)
     if as_json:
         answer({"version": 1, "sweep": name, "ensemble": own_name, **found.report.model_dump(mode="json")})
@@ -108,27 +114,66 @@ def _choose(
     splits: "Mapping[str, Dataset]",
     settings: "EnsembleSettings",
     limits: "Limits",
+    others: "Sequence[SweepFolder]",
     outside: Sequence[Path],
     from_stores: bool,
 ) -> "EnsembleResult":
-    """Among the finished trials and predictions from ``outside``; no model of those can be run."""
-    from contextlib import closing
-
-    from dmlray.ensemble.candidates import load_candidates
+    """Among the finished trials, also those of ``others``, and predictions from ``outside``, of which no model is."""
     from dmlray.ensemble.dense import DenseBlender
     from dmlray.ensemble.scoring import best_device
     from dmlray.ensemble.search import search_ensemble
     from dmlray.registry.outside import load_outside
+
+    candidates = _finished(folder)
+    for place, other in enumerate(others):
+        candidates += _joining(other, place)
+    candidates += load_outside(outside, splits["validation"])
+    blender = None if from_stores or outside else DenseBlender(splits, config.seed, best_device())
+    return search_ensemble(candidates, settings, limits, blender, [other.path.name for other in others])
+
+
+def _finished(folder: "SweepFolder") -> "list[Candidate]":
+    from contextlib import closing
+
+    from dmlray.ensemble.candidates import load_candidates
     from dmlray.sweep.records import TrialState
     from dmlray.sweep.runs import label
     from dmlray.sweep.study import Study
 
     with closing(Study.open(folder.study, read_only=True)) as study:
         finished = [trial for trial in study.trials() if trial.state is TrialState.complete]
-    candidates = load_candidates((t.number, label(t), folder.trial(t.number)) for t in finished)
-    candidates += load_outside(outside, splits["validation"])
-    blender = None if from_stores or outside else DenseBlender(splits, config.seed, best_device())
-    return search_ensemble(candidates, settings, limits, blender)
+    return load_candidates((t.number, label(t), folder.trial(t.number)) for t in finished)
+
+
+def _others(folder: "SweepFolder", config: "SweepConfig", names: Sequence[str]) -> "list[SweepFolder]":
+    """The sweeps ``names``. Raises UsageError for one of other validation videos, or that was trained on these."""
+    from dmlray.sweep.settings import SweepFolder, load_settings
+
+    if twice := [name for place, name in enumerate(names) if name in (folder.path.name, *names[:place])]:
+        raise UsageError(f"--also {twice[0]}: that sweep's trials are candidates already")
+    others = [SweepFolder(folder.path.parent, name) for name in names]
+    for other in others:
+        theirs = load_settings(other)
+        if theirs.refit is not None:
+            raise UsageError(f"sweep {theirs.name} was trained on the validation videos: nothing can be chosen by them")
+        if theirs.fingerprints.get("validation") != config.fingerprints.get("validation"):
+            raise UsageError(f"sweep {theirs.name} has other validation videos than {config.name}")
+    return others
+
+
+def _joining(other: "SweepFolder", place: int) -> "list[Candidate]":
+    """The finished trials of the other sweep at ``place``."""
+    from dataclasses import replace
+
+    from dmlray.ensemble.members import evaluation_seed
+    from dmlray.ensemble.origin import number_of
+    from dmlray.sweep.settings import load_settings
+
+    seed = load_settings(other).seed
+    return [
+        replace(one, trial=number_of(place, one.trial), seed=evaluation_seed(seed, one.trial))
+        for one in _finished(other)
+    ]
 
 
 def _save(folder: "SweepFolder", name: str, found: "EnsembleResult", vocabulary: Sequence[str] | None) -> bool:

@@ -25,7 +25,7 @@ def _members(report: EnsembleReport) -> Table:
     for member in report.members:
         cells = [f"{member.gap:.4f}", f"{member.weight:.4f}", str(member.picks), f"{member.gain:+.4f}"]
         cells.append("" if member.leave_one_out is None else f"{-member.leave_one_out:+.4f}")
-        table.add_row(str(member.trial), *cells, escape(member.name))
+        table.add_row(report.shown(member.trial), *cells, escape(member.name))
     return table
 
 
@@ -42,7 +42,7 @@ def _ways(report: EnsembleReport) -> Table:
 def _front(report: EnsembleReport) -> Table:
     table = Table("GAP (selection)", "MB", "ms a video", "trials", box=box.SIMPLE_HEAD, title="less memory or time")
     for point in report.front:
-        trials = ", ".join(map(str, point.trials))
+        trials = ", ".join(map(report.shown, point.trials))
         table.add_row(f"{point.gap:.4f}", f"{point.mb:,.2f}", f"{point.ms_per_video:.3f}", trials)
     return table
 

@@ -15,13 +15,17 @@ TEST_FILE = "test_predictions.arrow"
 
 @dataclass(frozen=True)
 class Candidate:
-    """A trial's predictions; ``name`` tells it apart for people, ``directory`` holds the files they came from."""
+    """A trial's predictions; ``name`` tells it apart for people, ``directory`` holds the files they came from.
+
+    ``seed`` drew the frames of its evaluation; None where that is the ensemble's own sweep's matter.
+    """
 
     trial: int
     name: str
     directory: Path
     validation: Predictions
     test: Predictions | None = None
+    seed: int | None = None
 
 
 def load_candidates(trials: Iterable[tuple[int, str, Path]]) -> list[Candidate]:

@@ -67,7 +67,7 @@ class DenseBlender:
             schema = next(iter(self.splits.values())).schema
             parameters = restored(compressed(trial.parameters, precision))
             model = build_member(trial.config, schema, parameters, candidate.directory).to(self.device)
-            seed = evaluation_seed(self.seed, candidate.trial)
+            seed = evaluation_seed(self.seed, candidate.trial) if candidate.seed is None else candidate.seed
             found = MemberModel(candidate.name, trial.config, model, weight, temperature, seed)
             self._models[candidate.trial, precision] = found
         return MemberModel(f"{candidate.trial}", found.config, found.model, weight, temperature, found.seed)

@@ -10,6 +10,7 @@ from dmlray.atomic import atomic_path, write_text
 from dmlray.config import Config
 from dmlray.data.predictions import Predictions, save_predictions
 from dmlray.ensemble.candidates import TEST_FILE, VALIDATION_FILE
+from dmlray.ensemble.origin import shown
 from dmlray.ensemble.precision import Precision
 
 MEMBERS_FILE = "members.json"
@@ -92,6 +93,7 @@ class EnsembleReport(Config):
     video. Every one is chosen on the selection part alone. The ensemble's members are stored in ``precision``; what
     others would reach stands under their names (`float32`, `float16`, `int8`).
 
+    ``sweeps``: other sweeps whose trials were candidates too, numbered as `ensemble.origin` says.
     ``disagreement``: the share of a video's 20 best classes that two members, in their order, do not share.
     """
 
@@ -104,6 +106,7 @@ class EnsembleReport(Config):
     report_split: float
     videos: dict[str, int]
     candidates: int
+    sweeps: tuple[str, ...] = ()
     members: tuple[Member, ...]
     best_single: int
     curve: tuple[Pick, ...]
@@ -114,6 +117,10 @@ class EnsembleReport(Config):
     front: tuple[Affordable, ...] = ()
     summary: str
     notes: tuple[str, ...] = ()
+
+    def shown(self, number: int) -> str:
+        """A candidate's number as people read it."""
+        return shown(number, self.sweeps)
 
 
 def save_ensemble(directory: Path, report: EnsembleReport, validation: Predictions, test: Predictions | None) -> None:

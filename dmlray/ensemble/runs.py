@@ -3,6 +3,7 @@
 import hashlib
 from pathlib import Path
 
+from dmlray.ensemble.origin import origin
 from dmlray.ensemble.report import CURVE_FILE, MEMBERS_FILE, EnsembleReport
 from dmlray.sweep.lineage import dataset_records
 from dmlray.sweep.runs import sweep_key, trial_key
@@ -35,10 +36,12 @@ def ensemble_run(config: SweepConfig, name: str, report: EnsembleReport, directo
             "size": str(report.size),
             "weights": report.weights,
             "report_split": f"{report.report_split:g}",
-            "members": ", ".join(f"{member.trial}: {member.weight:.4f}" for member in report.members),
+            "members": ", ".join(f"{report.shown(member.trial)}: {member.weight:.4f}" for member in report.members),
         },
         metrics=[*curve, (len(kept), figures)],
         artifacts=[directory / MEMBERS_FILE, directory / CURVE_FILE],
         datasets=[dataset for dataset in dataset_records(config) if dataset.context != "train"],
-        members=[trial_key(sweep, member.trial) for member in report.members if member.trial >= 0],
+        members=[
+            trial_key(*origin(member.trial, sweep, report.sweeps)) for member in report.members if member.trial >= 0
+        ],
     )

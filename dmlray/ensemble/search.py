@@ -12,6 +12,7 @@ from dmlray.ensemble.costs import affordable, measure_costs
 from dmlray.ensemble.dense import DenseBlender
 from dmlray.ensemble.explain import disagreement, leave_one_out
 from dmlray.ensemble.notes import notes, precision_note
+from dmlray.ensemble.origin import shown
 from dmlray.ensemble.parts import Rows, gap_on, split_videos
 from dmlray.ensemble.precision import PRECISIONS, Precision
 from dmlray.ensemble.report import EnsembleReport, Figures, Gain, Member, Pick
@@ -60,13 +61,14 @@ def search_ensemble(
     settings: EnsembleSettings | None = None,
     limits: Limits | None = None,
     blender: DenseBlender | None = None,
+    sweeps: Sequence[str] = (),
 ) -> EnsembleResult:
     """Select on one part of the validation videos, measure on the other and on test.
 
-    With a ``blender``, the ensemble and the paper's rule are measured on members' full outputs. The order of candidates
-    is irrelevant. Raises UsageError without candidates, with settings out of range, or for another precision than
-    float32 without a blender to say what it costs; ConfigError for an unknown weight rule, DataError when candidates do
-    not belong together.
+    With a ``blender``, the ensemble and the paper's rule are measured on members' full outputs. ``sweeps`` are those
+    whose trials `ensemble.origin` numbers. The order of candidates is irrelevant. Raises UsageError without candidates,
+    with settings out of range, or for another precision than float32 without a blender to say what it costs;
+    ConfigError for an unknown weight rule, DataError when candidates do not belong together.
     """
     settings, limits = settings or EnsembleSettings(), limits or Limits()
     _check(settings, blender)
@@ -95,6 +97,7 @@ def search_ensemble(
         report_split=settings.report_split,
         videos=_videos(parts, blends["ensemble"].test),
         candidates=len(ordered),
+        sweeps=tuple(sweeps),
         members=_members(chosen, gaps, parts[1]),
         best_single=best,
         curve=_curve(ordered, chosen),
@@ -103,13 +106,18 @@ def search_ensemble(
         gain=gain,
         budgets=limits.given(),
         front=tuple(affordable(scaled, gaps, settings, costs)) if costs else (),
-        summary=summarise(gain, best, [ordered[place].trial for place in chosen.weights], len(parts[1])),
+        summary=summarise(
+            gain,
+            shown(best, sweeps),
+            [shown(ordered[place].trial, sweeps) for place in chosen.weights],
+            len(parts[1]),
+        ),
         notes=(*notes(settings, len(ordered), figures), *_precision_note(settings, figures, blender, chosen, ordered)),
     )
     return EnsembleResult(report, blends["ensemble"].validation, blends["ensemble"].test)
 
 
-def summarise(gain: Gain | None, best: int, members: Sequence[int], videos: int) -> str:
+def summarise(gain: Gain | None, best: str, members: Sequence[str], videos: int) -> str:
     """One sentence: is the ensemble better than the best single trial?"""
     if list(members) == [best]:
         return f"The best single trial ({best}) is the best ensemble: no other trial adds to it."

@@ -16,6 +16,7 @@ from dmlray.config.problem import first_problem
 from dmlray.data.dataset import Dataset
 from dmlray.data.schema import Schema
 from dmlray.ensemble.members import build_member, evaluation_seed, load_trial_model
+from dmlray.ensemble.origin import origin, shown
 from dmlray.ensemble.precision import Precision, compressed
 from dmlray.ensemble.report import MEMBERS_FILE, EnsembleReport, Member
 from dmlray.errors import MissingInputError, StorageError, UsageError
@@ -74,7 +75,8 @@ def write_package(
     vocabulary: Sequence[str] | None,
     refit: Refit | None = None,
 ) -> Path:
-    """Write the package ``name`` of the members of ``report``, trials of the sweep in ``folder``, into ``directory``.
+    """Write the package ``name`` of the members of ``report``, trials of the sweep in ``folder`` or of those that the
+    report names beside it, into ``directory``.
 
     Raises as `export_package` does.
     """
@@ -83,7 +85,10 @@ def write_package(
     temporary = directory / f".{PACKAGE}.{uuid.uuid4().hex[:8]}.tmp"
     try:
         (temporary / MEMBERS).mkdir(parents=True)
-        members = [_export(folder, config, schema, member, report.precision, temporary) for member in report.members]
+        members = [
+            _export(folder, config, schema, member, report.sweeps, report.precision, temporary)
+            for member in report.members
+        ]
         files = {member.file: _sha256(temporary / member.file) for member in members}
         if vocabulary is not None:
             write_text(temporary / VOCABULARY, json.dumps(list(vocabulary), ensure_ascii=False, indent=0) + "\n")
@@ -111,9 +116,20 @@ def write_package(
 
 
 def _export(
-    folder: SweepFolder, config: SweepConfig, schema: Schema, member: Member, precision: Precision, target: Path
+    folder: SweepFolder,
+    config: SweepConfig,
+    schema: Schema,
+    member: Member,
+    others: Sequence[str],
+    precision: Precision,
+    target: Path,
 ) -> PackagedMember:
-    directory = folder.trial(member.trial)
+    """Write one member's parameters; it may be a trial of one of the ``others``, which lie beside ``folder``."""
+    sweep, trial = origin(member.trial, folder.path.name, others)
+    if sweep != folder.path.name:
+        folder = SweepFolder(folder.path.parent, sweep)
+        config = load_settings(folder)
+    directory = folder.trial(trial)
     found = load_trial_model(directory)
     build_member(found.config, schema, found.parameters, directory)  # what does not fit is not packaged
     file = f"{MEMBERS}/{member.trial:04d}.safetensors"
@@ -121,14 +137,14 @@ def _export(
     parameters = {name: tensor.contiguous() for name, tensor in stored.items()}
     safetensors.torch.save_file(parameters, target / file)
     return PackagedMember(
-        name=f"{member.trial} ({member.name})",
+        name=f"{shown(member.trial, others)} ({member.name})",
         sweep=config.name,
-        trial=member.trial,
+        trial=trial,
         epoch=found.epoch,
         gap=member.gap,
         weight=member.weight,
         temperature=member.temperature,
-        seed=evaluation_seed(config.seed, member.trial),
+        seed=evaluation_seed(config.seed, trial),
         config=found.config,
         file=file,
         checkpoint=found.checkpoint,

@@ -86,7 +86,7 @@ def _members(report: EnsembleReport) -> Table:
     head = ("trial", "own GAP", "weight", "temperature", "picks", "gain", "left out", "model")
     rows = [
         (
-            str(member.trial),
+            report.shown(member.trial),
             f"{member.gap:.4f}",
             f"{member.weight:.4f}",
             f"{member.temperature:.2f}",
@@ -150,13 +150,15 @@ def _weights(report: EnsembleReport) -> Figure:
     even = max(shares) - min(shares) < 0.1 / len(shares)
     sentence = f"Weights of {len(shares)} members by the rule {report.weights}: "
     sentence += (
-        "nearly equal, so it is the choice of members that counts" if even else f"trial {heaviest.trial} has most"
+        "nearly equal, so it is the choice of members that counts"
+        if even
+        else f"trial {report.shown(heaviest.trial)} has most"
     )
     sentence += f" ({min(shares):.3f} to {max(shares):.3f})."
 
     def paint(axes: Axes) -> None:
         members = report.members[::-1]
-        names = [f"trial {member.trial}" for member in members]
+        names = [f"trial {report.shown(member.trial)}" for member in members]
         bars = axes.barh(names, [member.weight for member in members], color=BLUE, height=0.6)
         axes.bar_label(bars, fmt="%.3f", padding=3, fontsize=8)
         axes.grid(visible=False, axis="y")
@@ -169,7 +171,7 @@ def _weights(report: EnsembleReport) -> Figure:
 def _disagreement(report: EnsembleReport) -> Figure:
     shares = np.array(report.disagreement)
     apart = shares[np.triu_indices(len(shares), 1)]
-    names = [str(member.trial) for member in report.members]
+    names = [report.shown(member.trial) for member in report.members]
     one, other = (int(place) for place in np.unravel_index(shares.argmax(), shares.shape))
     sentence = (
         f"Of a video's 20 best classes two members differ in {apart.mean():.0%} on average, from {apart.min():.0%} to "

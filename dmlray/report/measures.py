@@ -16,6 +16,7 @@ from dmlray.data.predictions import Predictions, load_predictions
 from dmlray.ensemble.bootstrap import rank_pairs, resampled_gaps
 from dmlray.ensemble.candidates import VALIDATION_FILE
 from dmlray.ensemble.combine import combine
+from dmlray.ensemble.origin import OTHER
 from dmlray.ensemble.parts import Rows, gap_on, split_videos, take_lists
 from dmlray.ensemble.report import EnsembleReport
 from dmlray.ensemble.scale import scaled
@@ -76,7 +77,7 @@ def measure_ensemble(
     """
     kept = [pick.trial for pick in report.curve if pick.kept]
     temperatures = {member.trial: member.temperature for member in report.members}
-    if min(report.best_single, *kept) < 0 or not set(kept) <= set(temperatures):
+    if not all(0 <= trial < OTHER for trial in (report.best_single, *kept)) or not set(kept) <= set(temperatures):
         return None
     ensemble = load_predictions(folder.ensemble(name) / VALIDATION_FILE)
     names = read_vocabulary(vocabulary, ensemble.classes) if vocabulary else _packaged_names(folder.ensemble(name))

@@ -119,7 +119,7 @@ def test_equal_ids_are_kept_apart_by_place():
 )
 def test_the_summary_says_whether_it_is_noise(value, low, high, expected):
     gain = Gain(value=value, low=low, high=high, resamples=20, within_noise=low <= 0 <= high)
-    assert re.search(expected, summarise(gain, 4, [2, 4], 1000))
+    assert re.search(expected, summarise(gain, "4", ["2", "4"], 1000))
 
 
 def test_a_saved_ensemble_reads_back(tmp_path: Path):
