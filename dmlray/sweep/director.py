@@ -51,7 +51,7 @@ class StudyDirector:
         self._left = deque([*study.interrupted(), *study.waiting()])  # what an earlier driver began
         self._listeners: list[Listener] = []
         self._stop = False
-        self._lost_in_a_row = 0
+        self._lost_in_a_row = self._refused_in_a_row = 0
         self._clock, self._began, self._ran_s = clock, clock(), seconds_run(study.trials())
         self.exhausted = sweep.exhausted
         self.failure: str | None = None  # why Ray cannot train, once that is clear
@@ -86,6 +86,8 @@ class StudyDirector:
         if self.error is not None:
             return False
         self._lost_in_a_row = 0
+        is_refused = isinstance(event.what, TrialEnd) and event.what.reason == "storage"
+        self._refused_in_a_row = self._refused_in_a_row + 1 if is_refused else 0
         with self._aborting():
             if isinstance(event.what, EpochReport):
                 return self._on_report(event.number, event.what)
@@ -179,6 +181,9 @@ class StudyDirector:
             trial = self._study.forgive(number, reason)
             self._left.append(trial)
             self._tell("retried", trial, f"{reason}: {message}")
+        elif reason == "storage" and self._refused_in_a_row > max(MAX_LOSSES, self._sweep.retries.storage):
+            # nothing gets through: other trials would only fail after this one
+            raise UnavailableError(f"{message}; once that is mended: dmlray search --resume {self._folder.as_typed}")
         else:
             self._tell("failed", self._study.fail(number, reason, message))
 

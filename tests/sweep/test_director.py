@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from dmlray.config import TrialConfig
-from dmlray.errors import ConfigError, DmlrayError, LeaseLostError, StorageError
+from dmlray.errors import ConfigError, DmlrayError, LeaseLostError, StorageError, UnavailableError
 from dmlray.sweep.director import MAX_LOSSES, Change, StudyDirector
 from dmlray.sweep.records import TrialState
 from dmlray.sweep.retries import cause_of_loss, known_reason, reason_of_loss
@@ -144,16 +144,36 @@ def test_a_trial_whose_slot_died_is_tried_again_then_given_up(sweep: Sweep) -> N
 def test_each_reason_has_its_own_retries_from_the_last_checkpoint(sweep: Sweep, reason: str, budget: int) -> None:
     director = sweep.start()
     numbers(director)
-    report(director, 0, 1, 0.5)
     for attempt in range(budget):
+        report(director, 0, 1, 0.5)  # something gets through
         director.on_event(Event(0, TrialEnd(reason=reason, message="again")))
         assert sweep.study.trials()[0].retries == {reason: attempt + 1}
         task = director.next_task()
         assert task is not None
         assert (task.number, task.checkpoint) == (0, "e1")
+    report(director, 0, 1, 0.5)
     director.on_event(Event(0, TrialEnd(reason=reason, message="again")))
     assert numbers(director) == []
     assert (sweep.study.trials()[0].reason, sweep.changes[-1].what) == (reason, "failed")
+
+
+def test_a_storage_that_takes_nothing_ends_the_sweep_not_trial_after_trial(sweep: Sweep) -> None:
+    director = sweep.start()
+    numbers(director)
+    refused = TrialEnd(reason="storage", message="s3://b refuses access")
+    for _ in range(3):
+        director.on_event(Event(0, refused))
+        assert numbers(director) == [0]
+    director.on_event(Event(0, refused))
+    remedy = f"dmlray search --resume {sweep.folder.as_typed}"
+    assert str(director.error) == f"s3://b refuses access; once that is mended: {remedy}"
+    assert isinstance(director.error, UnavailableError)
+    sweep.study.close()
+    again = sweep.start()
+    assert numbers(again) == [0, 1, 2], "all of them go on"
+    again.on_event(Event(0, refused))
+    assert again.error is None, "the others may fare better now"
+    assert sweep.study.trials()[0].reason == "storage"
 
 
 def test_retries_are_counted_across_drivers(sweep: Sweep) -> None:
