@@ -1,6 +1,7 @@
 """Trials an hour from 1 to 256 GPUs, by simulation: slots that read and train, and one driver that serves them in turn.
 
-    python -m tests.benchmarks.sim_scaling [--report-ms 5.2] [--ask-s 0.093] [--epochs 10] [--gpu-videos 450 3600]
+    python -m tests.benchmarks.sim_scaling [--report-ms 5.2] [--ask-s 0.093] [--epochs 10] [--gpu-videos 1000]
+    python -m tests.benchmarks.sim_scaling --gpu-videos 8242 15691 --node-gbit 100
 
 Each epoch's end is a report that the driver takes ``report`` seconds for; a trial's end also asks for the next trial.
 A slot waits until it was served. Epochs last as long as given, give or take a fifth. The two costs are those of
@@ -91,12 +92,12 @@ def main() -> None:
     parser.add_argument("--ask-s", type=float, default=0.093)
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--videos", type=int, default=49_000, help="of an epoch: a hundredth of YouTube-8M")
-    parser.add_argument("--video-kb", type=float, default=349, help="1.71 TB in 4.9 million videos")
-    parser.add_argument("--gpu-videos", type=float, nargs="+", default=[450.0, 3600.0], help="a second, of one GPU")
+    parser.add_argument("--video-kb", type=float, default=273, help="237 frames, as in bench_models")
+    parser.add_argument("--gpu-videos", type=float, nargs="+", default=[1000.0], help="a second, of one GPU")
     parser.add_argument("--gpus-per-node", type=int, default=1)
-    parser.add_argument("--map-mb", type=float, default=5600, help="a second and core: bench_batches, 248 KB a video")
-    parser.add_argument("--stream-mb", type=float, default=500, help="a second and trial: bench_stream, 2 cores")
-    parser.add_argument("--node-gbit", type=float, default=5, help="network of g6.2xlarge, lasting (10 for minutes)")
+    parser.add_argument("--map-mb", type=float, default=4000, help="a second and process: bench_models on an H200")
+    parser.add_argument("--stream-mb", type=float, default=500, help="a second and process: bench_stream, 2 cores")
+    parser.add_argument("--node-gbit", type=float, default=5, help="network of g6.2xlarge, lasting; 100: p5.4xlarge")
     parser.add_argument("--disk-mib", type=float, default=125, help="a second: gp3 as gpu.yaml has it")
     parser.add_argument("--efs-node-mib", type=float, default=1500, help="EFS elastic, a client (AWS, 2025)")
     parser.add_argument(
