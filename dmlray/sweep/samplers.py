@@ -1,5 +1,6 @@
 """The samplers by name, each made for one question: which trial comes next."""
 
+import copy
 import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -9,6 +10,7 @@ from typing import Any
 from optuna.distributions import BaseDistribution
 from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
+from optuna.search_space.group_decomposed import _GroupDecomposedSearchSpace, _SearchSpaceGroup
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
@@ -58,6 +60,20 @@ class Planned(BaseSampler):
         return self._rest.sample_independent(study, trial, param_name, distribution)
 
 
+class _Groups(_GroupDecomposedSearchSpace):
+    """Optuna's groups of parameters that occur together. It splits them anew by every trial, though each set of
+    parameters splits them once: a quarter of the time in a study of 5,000 trials.
+    """
+
+    def calculate(self, study: Study, use_cache: bool = False) -> _SearchSpaceGroup:
+        sets: dict[frozenset[str], Mapping[str, BaseDistribution]] = {}
+        for trial in study._get_trials(deepcopy=False, states=(TrialState.COMPLETE,), use_cache=use_cache):
+            sets.setdefault(frozenset(trial.distributions), trial.distributions)
+        for distributions in sets.values():
+            self._search_space.add_distributions(dict(distributions))
+        return copy.deepcopy(self._search_space)
+
+
 def check_sampler(sampler: SamplerName, space: Space) -> None:
     """Raise ConfigError where ``sampler`` cannot search ``space``, or is not installed."""
     if sampler == "grid":
@@ -81,12 +97,14 @@ def _tpe(asked: Asked) -> BaseSampler:
     """Tree-structured Parzen estimators (Bergstra et al., 2011; multivariate: Falkner et al., 2018)."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)  # `group`, which conditional spaces need
-        return TPESampler(
+        sampler = TPESampler(
             seed=asked.draw,
             multivariate=True,
             group=True,
             n_startup_trials=startup_trials(asked.space.dimensions),
         )
+    sampler._group_decomposed_search_space = _Groups()
+    return sampler
 
 
 def _random(asked: Asked) -> BaseSampler:

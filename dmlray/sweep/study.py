@@ -95,6 +95,7 @@ class Study:
         """
         with closing(cls.open(path)) as study, study._store.driving(on_lost, say):
             study._load()  # another driver may have written until now
+            study._past()  # else the first suggestion would wait for it
             yield study
 
     def is_driven(self) -> bool:
@@ -246,10 +247,13 @@ class Study:
         self._rows[number] = self._store.read_one(number)
         return self._rows[number].record
 
+    def _past(self) -> list[FrozenTrial]:
+        return self._frozen.of(list(self._rows.values()))
+
     def _next_candidate(self, space: Space, check: Check | None) -> Candidate:
         if self._prior is None:
             self._prior = told(space, self._store.attributes().get("prior", []))
-        past = [*self._prior, *self._frozen.of(list(self._rows.values()))]
+        past = [*self._prior, *self._past()]
         return next_candidate(suggestions(space, self.sampler, self.seed, len(self._rows), past), self._tried, check)
 
     def _add(self, candidate: Candidate) -> TrialRecord:

@@ -6,10 +6,13 @@ import warnings
 from collections.abc import Callable
 from typing import get_args
 
+import optuna
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from optuna.distributions import FloatDistribution
 from optuna.samplers import RandomSampler
+from optuna.search_space.group_decomposed import _GroupDecomposedSearchSpace
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from dmlray.config import TrialConfig
@@ -17,7 +20,7 @@ from dmlray.errors import ConfigError, UnavailableError
 from dmlray.sweep.asking import SpaceExhaustedError, fingerprint, next_candidate
 from dmlray.sweep.names import SamplerName
 from dmlray.sweep.sampler import Proposal, propose, suggestions
-from dmlray.sweep.samplers import check_sampler, startup_trials
+from dmlray.sweep.samplers import _Groups, check_sampler, startup_trials
 from dmlray.sweep.space import Space
 from tests.sweep.spaces import SPACE, load_text, quality
 
@@ -212,3 +215,14 @@ def test_auto_says_what_it_lacks(space: Space, monkeypatch: pytest.MonkeyPatch) 
 @pytest.mark.parametrize(("dimensions", "expected"), [(1, 4), (8, 4), (9, 5), (15, 8), (60, 10)])
 def test_startup_is_short_for_small_spaces(dimensions: int, expected: int) -> None:
     assert startup_trials(dimensions) == expected
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.sets(st.sampled_from("abcde")), max_size=9))
+def test_parameters_are_grouped_as_optuna_groups_them(sets: list[set[str]]) -> None:
+    study = optuna.create_study()
+    for low, names in enumerate(sets):
+        ranges = {name: FloatDistribution(-low, 1.0) for name in sorted(names)}
+        study.add_trial(create_trial(value=0.0, params=dict.fromkeys(ranges, 0.5), distributions=ranges))
+    found, wanted = (groups().calculate(study).search_spaces for groups in (_Groups, _GroupDecomposedSearchSpace))
+    assert found == wanted
