@@ -61,6 +61,7 @@ class Channel:
     async def assign(self, task: TrialTask) -> None:
         """Make ``task`` the current one; a worker that waits for a verdict on the last one is told to stop it."""
         self._decide(False)
+        self._events = asyncio.Queue()
         self._task, self._starts = task, 0
         self._changed.set()
 
@@ -85,8 +86,12 @@ class Channel:
         await self._notices[process].wait()
 
     async def go_on(self) -> None:
-        """Let the worker train on after its last report."""
-        self._decide(True)
+        """Let the worker train on after its last report, unless that was not heard yet.
+
+        A short epoch may be over before the slot asks for its first event.
+        """
+        if self._events.empty():
+            self._decide(True)
 
     async def next_event(self, timeout_s: float) -> Event | None:
         """The worker's next word, or None when it says nothing for ``timeout_s``."""

@@ -42,6 +42,35 @@ def test_a_report_waits_for_the_verdict() -> None:
     asyncio.run(scene())
 
 
+def test_nobody_consents_to_a_report_that_was_not_heard() -> None:
+    async def scene() -> None:
+        channel = Channel()
+        await channel.assign(task(0))
+        await channel.next_task()
+        waiting = await report_later(channel, 0, 1)  # before the slot's first step, which begins so:
+        await channel.go_on()
+        await asyncio.sleep(0)
+        assert not waiting.done(), "else the trial trains on, whatever is decided about its first epoch"
+        assert await channel.next_event(1) == Event(0, report(1))
+        await channel.go_on()
+        assert await waiting is True
+
+    asyncio.run(scene())
+
+
+def test_what_an_earlier_trial_has_said_is_not_heard_any_more() -> None:
+    async def scene() -> None:
+        channel = Channel()
+        await channel.assign(task(0))
+        await channel.next_task()
+        waiting = await report_later(channel, 0, 1)
+        await channel.assign(task(1))
+        assert await waiting is False
+        assert await channel.next_event(0.01) is None
+
+    asyncio.run(scene())
+
+
 def test_a_new_task_stops_the_trial_that_waits() -> None:
     async def scene() -> None:
         channel = Channel()
