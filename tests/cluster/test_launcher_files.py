@@ -92,5 +92,13 @@ def test_the_header_says_what_it_costs_and_how_to_use_it(name: str) -> None:
     assert "dmlray search --address auto" in header
 
 
+def test_the_share_speaks_what_nodes_mount(name: str) -> None:
+    """Filestore's basic tiers have NFSv3 alone; EFS has 4.1 alone."""
+    assert "-t nfs4 -o nfsvers=4.1," in (CLUSTER / "setup_node.sh").read_text()
+    if name == "gcp":
+        (created,) = re.findall(r"gcloud filestore instances create (.*)", (CLUSTER / "gcp.yaml").read_text())
+        assert "--tier=ZONAL --protocol=NFS_V4_1" in created
+
+
 def test_the_node_script_is_valid_shell(name: str) -> None:
     assert subprocess.run(["bash", "-n", CLUSTER / "setup_node.sh"], check=False).returncode == 0
