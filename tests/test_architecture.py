@@ -21,7 +21,7 @@ STAGES = (
 ADAPTERS = {
     "ray": {
         *("cluster.py", "cluster_jobs.py", "cluster_survey.py", "cluster_token.py"),
-        *("data/convert.py", "data/stream.py", "train/worker.py"),
+        *("data/convert.py", "data/stream.py", "train/carried.py", "train/worker.py"),
         *("sweep/lookout.py", "sweep/slot.py", "sweep/trainer.py", "sweep/tuner.py"),
         "registry/remote.py",
     },

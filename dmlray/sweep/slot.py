@@ -6,19 +6,21 @@ A `TorchTrainer.fit()` per trial costs 23 to 34 s of process start-up; a slot pa
 import threading
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ray
 from ray import tune
 from ray.train import FailureConfig, RunConfig, ScalingConfig
-from ray.train.torch import TorchConfig
 
 from dmlray.errors import TrainingError, UnavailableError
 from dmlray.sweep.lookout import Lookout
 from dmlray.sweep.retries import PREEMPTED
-from dmlray.sweep.trainer import SlotTrainer
+from dmlray.sweep.trainer import SlotTrainer, backend_for
+from dmlray.train.carried import serve
 from dmlray.train.channel import Channel, Event, TrialEnd
-from dmlray.train.worker import Runner, serve_trials
+
+if TYPE_CHECKING:
+    from dmlray.train.worker import Runner
 
 _GRACE_S = 10.0  # for a worker in the middle of an epoch, which looks at its channel only after it
 _START_S = 90.0  # for workers that are being started again after the last trial had ended them
@@ -34,7 +36,7 @@ class SlotSettings:
 
     cpus: float
     gpus: float
-    runner: Runner
+    runner: "Runner"
     scratch: Path
     workers: int = 1
 
@@ -43,11 +45,6 @@ class SlotSettings:
         """Ray's resources of one worker."""
         found = {"CPU": self.cpus / self.workers, "GPU": self.gpus / self.workers}
         return {name: count for name, count in found.items() if count}
-
-    @property
-    def backend(self) -> str:
-        """What gradients travel by: NCCL needs a whole GPU for each worker; counts and objects go from CPU to CPU."""
-        return "cpu:gloo,cuda:nccl" if self.workers > 1 and self.gpus >= self.workers else "gloo"
 
 
 class Slot(tune.Trainable):
@@ -98,9 +95,9 @@ class Slot(tune.Trainable):
 
     def _train(self, settings: SlotSettings) -> None:
         trainer = SlotTrainer(
-            serve_trials,
+            serve,
             train_loop_config={"channel": self._channel, "runner": settings.runner},
-            torch_config=TorchConfig(backend=settings.backend),
+            backend_config=backend_for(settings.workers, settings.gpus),
             scaling_config=ScalingConfig(
                 num_workers=settings.workers, use_gpu=settings.gpus > 0, resources_per_worker=settings.per_worker
             ),

@@ -3,6 +3,7 @@
 import os
 import re
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -12,6 +13,7 @@ from ray.tune.search import Searcher
 
 from dmlray.sweep.retries import Reason, cause_of_loss, reason_of_loss
 from dmlray.sweep.slot import Slot, SlotSettings
+from dmlray.train.carried import Carried
 from dmlray.train.channel import Event
 from dmlray.train.task import TrialTask
 
@@ -48,7 +50,7 @@ class _Search(_Stays, Searcher):
 
     def __init__(self, director: Director, slot: SlotSettings) -> None:
         super().__init__(metric=None, mode=None)
-        self._director, self._slot = director, slot
+        self._director, self._slot = director, replace(slot, runner=Carried(slot.runner))
 
     def suggest(self, trial_id: str) -> Any:  # a configuration, or FINISHED, which Tune's own annotation leaves out
         task = self._director.next_task()
