@@ -37,12 +37,12 @@ def load_candidates(trials: Iterable[tuple[int, str, Path]]) -> list[Candidate]:
 
 
 def ordered_candidates(candidates: Iterable[Candidate]) -> list[Candidate]:
-    """By trial number, then name: the order in which ties are decided.
+    """By trial number, then name, the order in which ties are decided; last those of negative numbers, without a model.
 
     Raises UsageError when there are none, DataError naming the member and its file when its videos, labels or classes
     are not those of the first, or a score is no probability.
     """
-    ordered = sorted(candidates, key=lambda candidate: (candidate.trial, candidate.name))
+    ordered = sorted(candidates, key=lambda one: (one.trial < 0, abs(one.trial), one.name))
     if not ordered:
         raise UsageError("an ensemble needs at least one finished trial, there is none")
     _check(ordered, [(candidate.validation, VALIDATION_FILE) for candidate in ordered])

@@ -124,9 +124,9 @@ def summarise(gain: Gain | None, best: str, members: Sequence[str], videos: int)
     if gain is None:
         return "No video was kept from the selection, so whether the ensemble is better than a single trial is unknown."
     verdict = "within noise" if gain.within_noise else "more than noise"
-    direction = "gains" if gain.value >= 0 else "loses"
+    gains = f"gains {gain.value:.4f} GAP over" if gain.value >= 0 else f"loses {-gain.value:.4f} GAP against"
     return (
-        f"The ensemble {direction} {abs(gain.value):.4f} GAP over the best single trial ({best}) on {videos:,} videos "
+        f"The ensemble {gains} the best single trial ({best}) on {videos:,} videos "
         f"that the selection never saw, 95 % interval {gain.low:+.4f} to {gain.high:+.4f}: {verdict}."
     )
 

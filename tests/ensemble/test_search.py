@@ -114,12 +114,20 @@ def test_equal_ids_are_kept_apart_by_place():
     [
         (0.0123, 0.01, 0.015, "gains 0.0123 GAP .* [+]0.0100 to [+]0.0150: more than noise"),
         (0.001, -0.002, 0.004, "gains 0.0010 GAP .* -0.0020 to [+]0.0040: within noise"),
-        (-0.01, -0.02, -0.005, "loses 0.0100 GAP .*: more than noise"),
+        (-0.01, -0.02, -0.005, "loses 0.0100 GAP against .*: more than noise"),
     ],
 )
 def test_the_summary_says_whether_it_is_noise(value, low, high, expected):
     gain = Gain(value=value, low=low, high=high, resamples=20, within_noise=low <= 0 <= high)
     assert re.search(expected, summarise(gain, "4", ["2", "4"], 1000))
+
+
+def test_of_equals_the_one_with_a_model_is_a_member():
+    candidates = large()
+    copies = [replace(candidate, trial=-1 - candidate.trial, name="a copy") for candidate in candidates]
+    report = search_ensemble([*copies, *candidates], SETTINGS).report
+    assert min(member.trial for member in report.members) >= 0
+    assert report.best_single >= 0
 
 
 def test_a_saved_ensemble_reads_back(tmp_path: Path):
