@@ -87,3 +87,7 @@ def test_the_command_line_starts_light() -> None:
 def test_looking_at_a_study_loads_no_statistics() -> None:
     """scikit-learn, which Optuna's importances import, took three quarters of the time of `dmlray status`."""
     assert not loaded_by("import dmlray.sweep.study, dmlray.cli.status") & {"sklearn", "torch", "ray", "mlflow"}
+
+
+def test_a_slot_starts_without_torch() -> None:
+    assert "torch" not in loaded_by("import dmlray.sweep.slot")
