@@ -67,7 +67,8 @@ def run_shown(
     from dmlray.cli.progress import SweepProgress
     from dmlray.cli.report import PAGE, sweep_page
     from dmlray.cluster import ray_cluster
-    from dmlray.ensemble.live import LIVE_FILE, LiveEnsemble, LiveUpdates
+    from dmlray.ensemble.live import LiveEnsemble, LiveUpdates
+    from dmlray.ensemble.live_steps import LIVE_FILE
     from dmlray.sweep.fetching import fetch_trial
     from dmlray.sweep.mirror import SweepMirror
     from dmlray.sweep.session import run_sweep

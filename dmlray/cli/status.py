@@ -106,11 +106,11 @@ def _watch(folder: "SweepFolder", study: "Study") -> None:
 
     console, seen = Console(highlight=False), dict[int, "TrialRecord"]()
     view = _look(load_settings(folder), study)
-    live = Live(_board(view), console=console, transient=True) if console.is_terminal else None
+    live = Live(_board(folder, view), console=console, transient=True) if console.is_terminal else None
     with live or nullcontext():
         while view.state == "running":
             if live is not None:
-                live.update(_board(view))
+                live.update(_board(folder, view))
             else:
                 for change in news(seen, view.trials):
                     print(event_line(change), flush=True)
@@ -132,8 +132,8 @@ def _look(config: "SweepConfig", study: "Study") -> View:
     return View(trials, summary, state, end_of(config, trials))
 
 
-def _board(view: View) -> "RenderableType":
-    """The trials that run, and where the sweep stands."""
+def _board(folder: "SweepFolder", view: View) -> "RenderableType":
+    """The trials that run, where the sweep stands, and the ensemble so far."""
     from rich import box
     from rich.console import Group
     from rich.table import Table
@@ -149,7 +149,15 @@ def _board(view: View) -> "RenderableType":
             epoch = trial.curve[-1][0] if trial.curve else 0
             gap = f"{trial.best_so_far:.4f}" if trial.best_so_far is not None else ""
             table.add_row(str(trial.number), f"{epoch}/{trial.config['epochs']}", gap, label(trial))
-    return Group(table, Text(summary_line(view.summary)))
+    return Group(table, Text(summary_line(view.summary)), *map(Text, _ensemble(folder)))
+
+
+def _ensemble(folder: "SweepFolder") -> list[str]:
+    """A line about the ensemble that trials have brought so far; none where there is none."""
+    from dmlray.ensemble.live_steps import LIVE_FILE, describe_live, read_live
+
+    steps = read_live(folder.path / LIVE_FILE)
+    return [f"best small ensemble so far: {describe_live(steps)}"] if steps else []
 
 
 def _document(name: str, view: View) -> dict[str, object]:
@@ -166,6 +174,8 @@ def _print(folder: "SweepFolder", view: View) -> None:
 
     reason = f" by {view.ended_by}" if view.state == "finished" else ""
     print(f"{folder.path.name}: {view.state}{reason}; {summary_line(view.summary)}")
+    for line in _ensemble(folder):
+        print(line)
     for trial in view.trials:
         if trial.reason:
             print(f"  trial {trial.number} failed, {trial.reason}: {trial.message}")

@@ -9,38 +9,18 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from dmlray.atomic import write_text
-from dmlray.config import Config
 from dmlray.data.predictions import Predictions, load_predictions
 from dmlray.ensemble.candidates import VALIDATION_FILE, Candidate, ordered_candidates
+from dmlray.ensemble.live_steps import LiveStep, describe_live, read_live
 from dmlray.ensemble.pairs import pair_blocks
 from dmlray.ensemble.parts import Rows, split_videos
 from dmlray.ensemble.selection import blend_gap, select
 from dmlray.errors import DmlrayError
 from dmlray.sweep.runs import EnsembleSoFar
 
-LIVE_FILE = "live_ensemble.json"
 MOST_VIDEOS = 4_000  # in the selection, and as many in the measurement
 TOP, SIZE = 5, 10
-
-
-class LiveStep(Config):
-    """After trial ``trial`` had finished: the members with their picks, and GAP on videos that no choice saw."""
-
-    trial: int
-    picks: dict[int, int]
-    gap: float
-    changed: bool
-
-
-def describe_live(steps: Sequence[LiveStep]) -> str:
-    """The last step in words, with the trial that made the ensemble what it is."""
-    last = steps[-1]
-    by = next(step.trial for step in reversed(steps) if step.changed)
-    members = ", ".join(str(trial) for trial in sorted(last.picks))
-    return f"GAP {last.gap:.4f} of trials {members}; trial {by} changed it last"
 
 
 class LiveEnsemble:
@@ -108,14 +88,6 @@ class LiveUpdates:
             self._live.add(number, self._folder)
         except (DmlrayError, OSError):
             return  # a trial whose predictions cannot be read is no member; `dmlray ensemble` and `fsck` say why
-
-
-def read_live(path: Path) -> list[LiveStep]:
-    """The steps so far; none where there is no file, or one that another version wrote."""
-    try:
-        return [LiveStep.model_validate(step) for step in json.loads(path.read_text())]
-    except (OSError, ValueError, TypeError, ValidationError):
-        return []
 
 
 def _parts(store: Predictions) -> tuple[Rows, Rows]:

@@ -13,7 +13,8 @@ from pathlib import Path
 
 from dmlray.data.predictions import save_predictions
 from dmlray.ensemble.candidates import VALIDATION_FILE
-from dmlray.ensemble.live import LIVE_FILE, LiveEnsemble
+from dmlray.ensemble.live import LiveEnsemble
+from dmlray.ensemble.live_steps import LIVE_FILE
 from tests.benchmarks.bench_ensemble import stores
 
 

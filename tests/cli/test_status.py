@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 from dmlray.cli import status as module
 from dmlray.cli.app import app
 from dmlray.cli.status import news
+from dmlray.ensemble.live_steps import LIVE_FILE
 from dmlray.errors import UsageError
 from dmlray.sweep.records import TrialRecord, TrialState
 from dmlray.sweep.settings import SweepFolder
@@ -94,3 +95,13 @@ def test_a_sweep_that_does_not_run_is_shown_once(tmp_path: Path) -> None:
 def test_watching_is_for_people(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["status", "first", "--results", str(tmp_path), "--watch", "--json"])
     assert isinstance(result.exception, UsageError)
+
+
+def test_the_ensemble_so_far_is_told(tmp_path: Path) -> None:
+    folder = make_sweep(tmp_path, trained, 3)
+    assert "ensemble" not in invoke(folder)
+    step = {"trial": 2, "picks": {"0": 1, "2": 3}, "gap": 0.61, "changed": True}
+    (folder.path / LIVE_FILE).write_text(json.dumps([step]))
+    assert "best small ensemble so far: GAP 0.6100 of trials 0, 2; trial 2 changed it last\n" in invoke(folder)
+    (folder.path / LIVE_FILE).write_text("[")  # it is only being told of
+    assert "ensemble" not in invoke(folder)

@@ -4,7 +4,8 @@ import pytest
 
 from dmlray.data.predictions import save_predictions
 from dmlray.ensemble.combine import combine
-from dmlray.ensemble.live import LIVE_FILE, LiveEnsemble, LiveUpdates, describe_live, read_live
+from dmlray.ensemble.live import LiveEnsemble, LiveUpdates
+from dmlray.ensemble.live_steps import LIVE_FILE, describe_live, read_live
 from dmlray.ensemble.parts import gap_on, split_videos
 from dmlray.errors import StorageError
 from tests.ensemble.cases import stores
