@@ -45,7 +45,7 @@ test-faults: setup
 	$(PYTEST) tests/faults -m "faults or ray"
 
 test-cluster: setup  # as root, on Linux, with the packages openssh-server and rsync; what is missing is told
-	$(PYTEST) tests/faults/test_hosts.py -m "cluster" -rs
+	$(PYTEST) tests/faults/test_hosts*.py -m "cluster" -rs
 
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist

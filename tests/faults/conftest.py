@@ -15,10 +15,12 @@ from typing import Any
 import pytest
 
 from tests.faults.invariants import Table, check, table
+from tests.faults.on_hosts import cluster, hosts_s3, launched, net, store
 from tests.faults.runs import CLEAN, Nursery, OnRay, Start
 from tests.faults.sandbox import Sandbox, Toys
 from tests.faults.summary import Row, Summary
 
+__all__ = ["cluster", "hosts_s3", "launched", "net", "store"]  # fixtures of `make test-cluster`, in all files the same
 _ROW = pytest.StashKey[Row]()
 _SUMMARY = Summary()
 MakeSandbox = Callable[..., Sandbox]

@@ -8,13 +8,14 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.faults.runs import CLEAN
+from tests.faults.runs import CLEAN, REPOSITORY
 
 HOME = "/run/home"
 _SCRIPT = Path(__file__).with_name("host.sh")
@@ -103,6 +104,27 @@ class Host:
             if discipline:
                 _do(*place, "tc", "qdisc", "add", "dev", link, "root", *discipline)
 
+    @contextmanager
+    def on_bad_cable(self, delay_s: float, loss: float) -> Iterator[None]:
+        """For the block each frame from or to the host takes ``delay_s``, or is lost with probability ``loss``."""
+        near, far, side = (f"{kind}-{self.link}" for kind in ("n", "f", "s"))  # of the switch, of the host
+        words = [sys.executable, "-m", "tests.faults.wire", near, far, str(delay_s), str(loss)]
+        switch = _master(self.link)
+        with subprocess.Popen(words, cwd=REPOSITORY, env=CLEAN, stdout=subprocess.PIPE) as wire:
+            assert wire.stdout is not None
+            try:
+                assert wire.stdout.readline() == b"carries\n"
+                _do("ip", "link", "add", side, "type", "bridge")
+                _do("ip", "link", "set", side, "up")
+                for link, master in ((near, switch), (far, side), (self.link, side)):
+                    _do("ip", "link", "set", link, "master", master, "up")
+                yield
+            finally:
+                if self.is_on:
+                    _do("ip", "link", "set", self.link, "master", switch)
+                wire.kill()
+                subprocess.run(["ip", "link", "del", side], capture_output=True, check=False)
+
     def kill(self) -> None:
         """Take the power away: its processes are gone at once, and no word of it reaches the others."""
         if self.is_on:
@@ -151,6 +173,14 @@ class Network:
         self.switch_on(host)
         return host
 
+    def replace(self, host: Host) -> None:
+        """Have another machine in its place: the same name and address, nothing on its disk."""
+        host.kill()
+        home = self.folder / f"{host.link}.home"
+        shutil.rmtree(home)
+        home.mkdir()
+        self.switch_on(host)
+
     def switch_on(self, host: Host) -> None:
         """Give it power; sshd answers when this returns."""
         home, sshd = (str(self.folder / f"{host.link}.{kind}") for kind in ("home", "sshd"))
@@ -186,7 +216,8 @@ def network(folder: Path, kept: Sequence[Path]) -> Iterator[Network]:
     made = Network(folder, os.getpid() % 250, kept)
     for name in ("host_key", "login_key"):
         _do("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / name))
-    _do("ip", "link", "add", made.bridge, "type", "bridge")
+    # with an address of its own: that of one of its cables would change when that is pulled out
+    _do("ip", "link", "add", made.bridge, "address", f"02:00:00:00:00:{made.number:02x}", "type", "bridge")
     try:
         _do("ip", "address", "add", f"{made.router}/24", "dev", made.bridge)
         _do("ip", "link", "set", made.bridge, "up")
@@ -195,6 +226,11 @@ def network(folder: Path, kept: Sequence[Path]) -> Iterator[Network]:
         for host in made.hosts:
             host.kill()
         _do("ip", "link", "del", made.bridge)
+
+
+def _master(link: str) -> str:
+    """The switch that a cable is in."""
+    return Path(f"/sys/class/net/{link}/master").resolve().name
 
 
 def _child(process: "subprocess.Popen[bytes]") -> int:

@@ -73,9 +73,16 @@ class Launched:
             self._on_laptop(f"up {self._file} --yes")
         self.wait_for(self.nodes)
 
-    def down(self) -> None:
-        """Stop it everywhere."""
-        self._on_laptop(f"down {self._file} --yes")
+    def replace_head(self) -> None:
+        """The head is gone for good; a new machine becomes that of a new cluster with the workers."""
+        self._network.replace(self.head)
+        _install(self.head)
+        self.up()
+
+    def switch_off(self) -> None:
+        """All of its machines."""
+        for host in (self.laptop, *self.nodes):
+            host.kill()
 
     def whole(self) -> None:
         """Have all nodes there: what has no power gets it, and the head brings back whom it misses."""

@@ -1,118 +1,26 @@
 """Rows 29 to 33 on machines of their own: `ray up cluster/onprem.yaml` on hosts that share nothing but an S3.
 
-`make test-cluster`. Hosts are namespaces, see `tests.faults.hosts`; what of the file is replaced is told in
-`tests.faults.launched`. Beyond that Ray takes a silent node for dead after some 15 s, not after a minute. The witness
-of `tests.faults.oracle` sees all hosts; they see neither each other's results nor the data, which come from S3.
-Training, its data and the invariants are those of all rows: whatever happens, the study must be what one process alone
-comes to.
+`make test-cluster`. Hosts are namespaces, see `tests.faults.hosts` and `tests.faults.on_hosts`. Training, its data and
+the invariants are those of all rows: whatever happens, the study must be what one process alone comes to.
 """
 
 import json
 import subprocess
-import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.faults.conftest import MakeSandbox
-from tests.faults.hosts import Host, Network, missing, network
-from tests.faults.invariants import Table, check, interrupted_steps, table
+from tests.faults.hosts import Network
+from tests.faults.invariants import Table, interrupted_steps
 from tests.faults.launched import Launched
-from tests.faults.oracle import Event
-from tests.faults.runs import REPOSITORY, OnRay
-from tests.faults.sandbox import NAME, Sandbox, Toys
+from tests.faults.on_hosts import MARKS, at_work, begin, check_storage, end, on, wait_for_another
 from tests.faults.summary import HOSTS, Row
-from tests.faults.test_storage import STORAGE
-from tests.s3 import BUCKET, S3, SECRET, serve
+from tests.s3 import S3
 
-pytestmark = [
-    pytest.mark.cluster,
-    pytest.mark.timeout(2400),
-    pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning"),
-]
-DATA = ("--data", f"s3://{BUCKET}/set")
-STEP_S = 0.5
-WORKERS = 2
-QUICK_TO_DECLARE_DEAD = {"RAY_health_check_period_ms": "1000", "RAY_health_check_timeout_ms": "4000"}
-QUICK_TO_DECLARE_DEAD |= {"RAY_health_check_failure_threshold": "3", "AUTOSCALER_HEARTBEAT_TIMEOUT_S": "15"}
-
-
-@pytest.fixture(scope="module")
-def net(playground: Path) -> Iterator[Network]:
-    if reason := missing():
-        pytest.skip(reason)
-    with tempfile.TemporaryDirectory(prefix="dmlray-hosts-") as folder:
-        kept = [REPOSITORY, Path(sys.prefix), Path(sys.base_prefix), playground]
-        with network(Path(folder), kept) as made:
-            yield made
-
-
-@pytest.fixture(scope="module")
-def server(net: Network, toys: Toys) -> Iterator[S3]:
-    """At the address of the switch, with the data."""
-    with serve(net.router) as s3:
-        for path in toys.data.rglob("*.*"):
-            s3.write(f"set/{path.relative_to(toys.data)}", path.read_bytes())
-        yield s3
-
-
-@pytest.fixture(scope="module")
-def launched(net: Network, server: S3) -> Launched:
-    return Launched(net, server.environment | QUICK_TO_DECLARE_DEAD, WORKERS)
-
-
-@pytest.fixture
-def cluster(launched: Launched) -> Launched:
-    """All of its nodes are there."""
-    launched.whole()
-    return launched
-
-
-@pytest.fixture
-def s3(server: S3) -> S3:
-    """Nothing in it but the data."""
-    for key in server.objects("all"):
-        server.client.delete_object(Bucket=BUCKET, Key=key)
-    return server
-
-
-def on(cluster: Launched, make: MakeSandbox, s3: S3) -> Sandbox:
-    """A sandbox on the head."""
-    sandbox = make()
-    move(sandbox, cluster, s3)
-    return sandbox
-
-
-def move(sandbox: Sandbox, cluster: Launched, s3: S3) -> None:
-    """Have its drivers run on the head; workers see nothing of its results."""
-    sandbox.start = OnRay("auto", s3.environment, cluster.head.enter())
-    for host in cluster.workers:
-        if host.is_on:
-            host.run(f"mount -t tmpfs results {sandbox.folder}/results")
-
-
-def begin(sandbox: Sandbox, *options: str, step_s: float = STEP_S) -> Any:
-    return sandbox.begin(step_s=step_s, options=(*DATA, *STORAGE, *options))
-
-
-def end(sandbox: Sandbox, driver: Any, row: Row, expected: Table) -> None:
-    """The sweep has ended well, whatever befell it."""
-    answer = sandbox.ended(driver, code=0, timeout_s=1200)
-    row.tally = check(sandbox)
-    assert table(sandbox) == expected, "I8"
-    assert SECRET not in answer.out + answer.err
-    finished = sandbox.start(sandbox.folder, sandbox.plan(), ["fsck", NAME], {}).finish(300)
-    assert finished.code == 0, finished.out + finished.err
-
-
-def at_work(sandbox: Sandbox, cluster: Launched) -> tuple[Host, Event]:
-    """The worker that is in the middle of its trial's second epoch, and its step."""
-    step = sandbox.wait_for("step", timeout_s=900, epoch=2)
-    return next(host for host in cluster.workers if host.name == step["host"]), step
+pytestmark = MARKS
 
 
 def test_hosts_are_apart(net: Network) -> None:
@@ -138,9 +46,9 @@ def test_hosts_are_apart(net: Network) -> None:
 
 
 def test_a_node_is_killed(
-    cluster: Launched, make: MakeSandbox, row: Callable[..., Row], uninterrupted: Table, s3: S3
+    cluster: Launched, make: MakeSandbox, row: Callable[..., Row], uninterrupted: Table, hosts_s3: S3
 ) -> None:
-    sandbox, named = on(cluster, make, s3), row(29, "power of a worker node cut", "step", HOSTS)
+    sandbox, named = on(make(), cluster, hosts_s3), row(29, "power of a worker node cut", "step", HOSTS)
     driver = begin(sandbox)
     host, _ = at_work(sandbox, cluster)
     host.kill()
@@ -150,10 +58,10 @@ def test_a_node_is_killed(
 
 
 def test_a_node_is_drained(
-    cluster: Launched, make: MakeSandbox, row: Callable[..., Row], uninterrupted: Table, s3: S3
+    cluster: Launched, make: MakeSandbox, row: Callable[..., Row], uninterrupted: Table, hosts_s3: S3
 ) -> None:
     """As `cluster/spot_notice.py` does it; after the deadline the node is gone. No step is done twice."""
-    sandbox, named = on(cluster, make, s3), row(32, "worker node drained, 60 s to go", "step", HOSTS)
+    sandbox, named = on(make(), cluster, hosts_s3), row(32, "worker node drained, 60 s to go", "step", HOSTS)
     driver = begin(sandbox, step_s=4.0)  # so that the trial is not over first
     host, step = at_work(sandbox, cluster)
     drain = f"import spot_notice; assert spot_notice.drain('{cluster.head.address}:6379', 60)"
@@ -164,3 +72,70 @@ def test_a_node_is_drained(
     assert named.tally is not None
     assert named.tally.steps == 0
     assert "preempted" in json.dumps(sandbox.trials()[step["trial"]].retries)
+
+
+def test_a_node_is_out_of_reach_for_a_moment(
+    cluster: Launched, make: MakeSandbox, row: Callable[..., Row], uninterrupted: Table, hosts_s3: S3
+) -> None:
+    """Nobody takes notice."""
+    sandbox, named = on(make(), cluster, hosts_s3), row(32, "cable of a worker node out for 4 s", "step", HOSTS)
+    driver = begin(sandbox)
+    host, _ = at_work(sandbox, cluster)
+    host.cut()
+    time.sleep(4)
+    host.mend()
+    end(sandbox, driver, named, uninterrupted)
+    assert named.tally is not None
+    assert named.tally.steps == 0
+    assert all((trial.attempts, trial.retries) == (1, {}) for trial in sandbox.trials())
+
+
+def test_a_node_is_cut_off_and_comes_back(
+    cluster: Launched, make: MakeSandbox, row: Callable[..., Row], uninterrupted: Table, hosts_s3: S3
+) -> None:
+    """Ray has given it up and its trial is over elsewhere; what it then still wants to say counts for nothing."""
+    sandbox, named = on(make(), cluster, hosts_s3), row(32, "worker node cut off, back after its trial", "step", HOSTS)
+    driver = begin(sandbox)
+    host, step = at_work(sandbox, cluster)
+    host.cut()
+    wait_for_another(sandbox, host, step["trial"], "finish")
+    host.mend()
+    end(sandbox, driver, named, uninterrupted)
+    assert named.tally is not None
+    assert named.tally.steps <= interrupted_steps(1)
+    check_storage(sandbox, uninterrupted)
+
+
+def test_slow_cables(
+    cluster: Launched, make: MakeSandbox, row: Callable[..., Row], uninterrupted: Table, hosts_s3: S3
+) -> None:
+    """To and from the workers, for the rest of the sweep; what waits longer than a second is lost."""
+    sandbox, named = on(make(), cluster, hosts_s3), row(32, "cables of both workers at 300 kbit/s", "step", HOSTS)
+    driver = begin(sandbox)
+    at_work(sandbox, cluster)
+    try:
+        for host in cluster.workers:
+            host.slow("tbf", "rate", "300kbit", "burst", "4kb", "latency", "1s")
+        end(sandbox, driver, named, uninterrupted)
+    finally:
+        for host in cluster.workers:
+            host.slow()
+    assert named.tally is not None
+    assert named.tally.steps == 0
+
+
+def test_a_bad_cable(
+    cluster: Launched, make: MakeSandbox, row: Callable[..., Row], uninterrupted: Table, hosts_s3: S3
+) -> None:
+    """Of the worker that trains; Ray may give it up. In user space, see `tests.faults.wire`."""
+    if not Path("/dev/net/tun").exists():
+        pytest.skip("no taps here")
+    sandbox = on(make(), cluster, hosts_s3)
+    named = row(32, "a worker's cable: 250 ms each way, 20 % of frames lost, for 60 s", "step", HOSTS)
+    driver = begin(sandbox)
+    host, _ = at_work(sandbox, cluster)
+    with host.on_bad_cable(delay_s=0.25, loss=0.2):
+        time.sleep(60)
+    end(sandbox, driver, named, uninterrupted)
+    assert named.tally is not None
+    assert named.tally.steps <= interrupted_steps(2)
