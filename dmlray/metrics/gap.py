@@ -27,11 +27,17 @@ def global_average_precision(scores: Floats, labels: Bools, k: int = TOP) -> flo
     def best(span: slice) -> tuple[Floats, Bools, int]:
         positives = int(np.count_nonzero(labels[span]))  # and now the labels are near
         labels_top, scores_top = top_k(scores[span], k)
-        return scores_top, np.take_along_axis(labels[span], labels_top, axis=1), positives
+        return scores_top, _taken(labels[span], labels_top), positives
 
     found = in_spans(best, len(scores))
     scores_top, hits = (np.concatenate(column).ravel() for column in list(zip(*found, strict=True))[:2])
     return pooled_average_precision(scores_top, hits, sum(positives for *_, positives in found))
+
+
+def _taken(labels: Bools, wanted: Ints) -> Bools:
+    """`numpy.take_along_axis` of labels (N, C) at wanted (N, K), three times as fast."""
+    videos, classes = labels.shape
+    return labels.ravel().take(wanted + np.arange(0, videos * classes, classes)[:, None])
 
 
 def gap_from_top(labels_top: Ints, scores_top: Floats, offsets: Ints, values: Ints, k: int = TOP) -> float:

@@ -108,7 +108,8 @@ def _by_blocks(scores: NDArray[np.float32], k: int) -> Labels | None:
     _check(scores[:, whole:])
     maxima.partition(blocks - k, axis=1)
     width = -(-classes // 8) * 8
-    reached = np.zeros((videos, width), dtype=np.bool_)
+    reached = np.empty((videos, width), dtype=np.bool_)
+    reached[:, classes:] = False
     np.greater_equal(scores, maxima[:, blocks - k, None], out=reached[:, :classes])
     places = _true_places(reached)
     if places.size > 4 * k * videos:
