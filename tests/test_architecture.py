@@ -85,7 +85,7 @@ def test_the_command_line_starts_light() -> None:
 
 
 def test_looking_at_a_study_loads_no_statistics() -> None:
-    """scikit-learn, which Optuna's importances import, took three quarters of the time of `dmlray status`."""
+    """scikit-learn, which Optuna's importances import, took 1.8 of the 2.9 CPU-seconds before anything was read."""
     assert not loaded_by("import dmlray.sweep.study, dmlray.cli.status") & {"sklearn", "torch", "ray", "mlflow"}
 
 
