@@ -373,6 +373,29 @@ def test_a_sweep_is_watched_from_elsewhere(short: Path) -> None:
         assert TOKEN not in told + seen
 
 
+@pytest.mark.ray
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_stopped_sweep_goes_on_there(short: Path) -> None:
+    """Submitted twice it is refused; stopped, it is left resumable, and resumed it ends."""
+    for split, videos in (("train", 40), ("validation", 20)):
+        write_dataset(short / "data", VIDEO, [[random_block(VIDEO, videos)]], split)
+    with head_with_jobs(short) as address:
+        words = submission(short, address, short / "data", "--trials", "1", "--set", "space.epochs=1500")
+        with begun(short, *words) as sweep:
+            read_until(sweep, "trial   0 epoch")
+            again = dmlray(short, TOKEN, *words)
+            assert again.returncode == 73, again.stderr
+            assert "sweep first runs there already; follow it with" in again.stderr
+            job(short, address, "stop", "dmlray-1-first")
+            assert sweep.wait(60) == 75
+        resume = ["search", "--submit", "--address", address, "--resume", "first"]
+        with begun(short, *resume) as sweep:
+            told = read_until(sweep, "ended by its 1 trials: 1 done")
+            assert sweep.wait(60) == 0
+        assert "trial   0 continued" in told
+
+
 def job(home: Path, address: str, *words: str) -> str:
     """What `ray job` prints."""
     done = subprocess.run(
