@@ -39,6 +39,7 @@ test: check
 	$(PYTEST) -m "ray and not slow and not tensorflow and not faults"
 
 test-slow: setup
+	$(BIN)/python -m pip install --quiet --no-deps --requirement cluster/dashboard.txt  # for jobs on a real head
 	$(PYTEST) -m "slow"
 
 test-faults: setup
