@@ -69,6 +69,7 @@ class Channel:
         """A worker is there, in place of whoever had its rank before."""
         self._workers[worker.rank] = worker
         self._notices[worker.process] = asyncio.Event()
+        self._changed.set()  # who waits here for a task may be the one that it replaces
 
     async def workers(self) -> list[Presence]:
         """Those that have come last, by rank."""
@@ -119,18 +120,19 @@ class Channel:
         while True:
             if self._is_replaced(process):
                 raise UnavailableError("another worker has come in this one's place")
-            while self._task is None or self._is_leaving():
-                if self._closed:
-                    return None
-                if self._is_leaving():
-                    raise UnavailableError("the node is about to go: the next trial is for another worker")
+            if self._closed and self._task is None:
+                return None
+            if self._is_leaving():
+                raise UnavailableError("the node is about to go: the next trial is for another worker")
+            if self._task is None:
                 self._changed.clear()
                 await self._changed.wait()
-            if self._starts < MAX_STARTS:
+            elif self._starts < MAX_STARTS:
                 self._starts += 1
                 return self._task
-            message = f"its worker process died {MAX_STARTS} times; see the trial's log and the node's memory"
-            await self.end(self._task.number, TrialEnd(reason="worker_lost", message=message))
+            else:
+                message = f"its worker process died {MAX_STARTS} times; see the trial's log and the node's memory"
+                await self.end(self._task.number, TrialEnd(reason="worker_lost", message=message))
 
     async def report(self, number: int, report: EpochReport, process: Process | None = None) -> bool:
         """Hand a report over and wait for the verdict: True to train on, False to stop."""

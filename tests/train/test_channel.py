@@ -184,6 +184,22 @@ def test_a_node_that_goes_is_no_failed_start() -> None:
     asyncio.run(scene())
 
 
+def test_a_worker_that_waits_while_another_takes_its_place_gets_no_task() -> None:
+    async def scene() -> None:
+        channel, old, new = Channel(), worker(0, 11), worker(0, 21)
+        await channel.arrive(old)
+        idle = asyncio.create_task(channel.next_task(old.process))
+        await asyncio.sleep(0)
+        await channel.arrive(new)
+        with pytest.raises(UnavailableError, match="another worker has come"):
+            await idle
+        await channel.assign(task(4))
+        for _ in range(MAX_STARTS):
+            assert await channel.next_task(new.process) == task(4), "every start is its own"
+
+    asyncio.run(scene())
+
+
 def test_a_worker_in_whose_place_another_has_come_is_not_listened_to() -> None:
     """Its node was out of reach, and the trial went on elsewhere; what it has to say must not reach the new one."""
 
