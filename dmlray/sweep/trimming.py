@@ -6,7 +6,7 @@ from contextlib import suppress
 from dmlray.sweep.director import Change
 from dmlray.sweep.records import TrialRecord, TrialState
 from dmlray.sweep.settings import SweepFolder
-from dmlray.train.resume import prune_checkpoints
+from dmlray.train.resume import checkpoint_name, prune_checkpoints
 
 
 class Trimming:
@@ -22,5 +22,8 @@ class Trimming:
         """Of those that have ended: a driver may have been killed between a trial's end and this."""
         for trial in trials:
             if trial.state in (TrialState.complete, TrialState.pruned) and trial.best_epoch is not None:
+                checkpoints = self._folder.trial(trial.number) / "checkpoints"
+                if not (checkpoints / checkpoint_name(trial.best_epoch)).exists():
+                    continue  # a trial that keeps its last epoch was stopped early
                 with suppress(OSError):  # then it takes more room than it needs, and is right all the same
-                    prune_checkpoints(self._folder.trial(trial.number) / "checkpoints", {trial.best_epoch})
+                    prune_checkpoints(checkpoints, {trial.best_epoch})

@@ -46,3 +46,11 @@ def test_a_trial_that_goes_on_keeps_its_checkpoints(folder: SweepFolder) -> None
     assert len(left(folder, 0)) == 2
     Trimming(folder)(Change("complete", ended))
     assert len(left(folder, 0)) == 1
+
+
+def test_a_stopped_trial_whose_best_checkpoint_is_gone_keeps_what_it_has(folder: SweepFolder) -> None:
+    """It was to keep its last epoch, and was stopped before that."""
+    with closing(Study.open(folder.study, read_only=True)) as study:
+        stopped = replace(study.trials()[0], state=TrialState.pruned, best_epoch=7)
+    Trimming(folder)(Change("pruned", stopped))
+    assert len(left(folder, 0)) == 2

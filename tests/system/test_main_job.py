@@ -76,6 +76,8 @@ def test_from_features_to_an_ensemble(tmp_path: Path) -> None:
         log = (tmp_path / f"results/job/trials/{number:04d}/log.jsonl").read_text().splitlines()
         epochs = [line["epoch"] for line in map(json.loads, log) if "epoch" in line]
         assert epochs == [1, 2, 3]
+        left = list((tmp_path / f"results/job/trials/{number:04d}/checkpoints").iterdir())
+        assert len(left) == 1, "of a trial that has ended the best checkpoint is left"
 
     best = document(tmp_path, "top", "job", "-n", 1)["trials"][0]
     ensemble = document(tmp_path, "ensemble", "job", "--top", 3)
