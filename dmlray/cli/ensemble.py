@@ -147,8 +147,10 @@ def _finished(folder: "SweepFolder") -> "list[Candidate]":
 
 def _others(folder: "SweepFolder", config: "SweepConfig", names: Sequence[str]) -> "list[SweepFolder]":
     """The sweeps ``names``. Raises UsageError for one of other validation videos, or that was trained on these."""
-    from dmlray.sweep.settings import SweepFolder, load_settings
+    from dmlray.sweep.settings import SweepFolder, check_name, load_settings
 
+    for name in names:
+        check_name(name, "--also")
     if twice := [name for place, name in enumerate(names) if name in (folder.path.name, *names[:place])]:
         raise UsageError(f"--also {twice[0]}: that sweep's trials are candidates already")
     others = [SweepFolder(folder.path.parent, name) for name in names]

@@ -96,7 +96,9 @@ def plan(
         known = _recorded(SweepFolder(results, example), todo.space, splits)
     made = plan_sweep(todo.trials, resources, nodes, known)
     videos = sum(manifest.videos for split, manifest in splits.items() if split != "train")
-    storage = sweep_bytes(configs, splits["validation"].contents, videos, todo.trials, made.at_once)
+    storage = sweep_bytes(
+        configs, splits["validation"].contents, videos, todo.trials, todo.trials if todo.keeps_all else made.at_once
+    )
     if as_json:
         known_s = None if known is None else asdict(known)
         calibrated = None if timed is None else {kind: asdict(one) for kind, one in timed.examples().items()}
@@ -112,12 +114,16 @@ def plan(
 
 @dataclass(frozen=True)
 class _Todo:
-    """``trials`` of ``space`` that are to run on ``data``, each with its ``resources``."""
+    """``trials`` of ``space`` that are to run on ``data``, each with its ``resources``.
+
+    One that ``keeps_all`` has its checkpoints on a storage path, where they stay.
+    """
 
     trials: int
     space: "Space"
     resources: "Resources"
     data: "Place"
+    keeps_all: bool = False
 
 
 def _todo(
@@ -147,7 +153,8 @@ def _existing(folder: "SweepFolder", trials: int | None, options: dict[str, floa
         ended = sum(trial.state.is_finished for trial in study.trials())
     if ended >= config.trials:
         raise UsageError(f"sweep {config.name} has ended, with {ended} trials: give --trials above that to extend it")
-    return _Todo(config.trials - ended, load_space(folder.space), config.resources, config.data)
+    is_copied = config.storage_path is not None
+    return _Todo(config.trials - ended, load_space(folder.space), config.resources, config.data, is_copied)
 
 
 def _new(space: Path | None, data: str | None, trials: int | None, options: dict[str, float | None]) -> _Todo:

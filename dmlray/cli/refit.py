@@ -101,10 +101,8 @@ def _create_or_check(
     data = refit_data(_folder(chosen, name) / SPLITS, original.data)
     videos = len(Dataset.open(data / "train"))
     members = package.contents.members
-    if foreign := [one.sweep for one in members if one.sweep != chosen.path.name]:
-        raise UsageError(
-            f"a member is a trial of sweep {foreign[0]}: only members of {chosen.path.name} are trained anew"
-        )
+    if foreign := [one.sweep for one in members if one.sweep != original.name]:
+        raise UsageError(f"a member is a trial of sweep {foreign[0]}: only members of {original.name} are trained anew")
     averaged = {one.trial for one in members if load_trial_model(chosen.trial(one.trial)).is_average}
     space, trials = refit_space(members, averaged, videos)
     if not sweep.settings.is_file():

@@ -50,7 +50,7 @@ def _ensemble(report: EnsembleReport, measures: "Measures | None" = None) -> Ite
 def _ways(report: EnsembleReport) -> Table:
     words: dict[str, str] = {
         "ensemble": "this ensemble",
-        "best_single": f"best single trial ({report.best_single})",
+        "best_single": f"best single trial ({report.shown(report.best_single)})",
         "paper": f"the {report.top} best by own GAP, GAP-proportional",
         "top": f"the {report.top} best by own GAP, equal weights",
         "uniform": "its own members, equal weights",

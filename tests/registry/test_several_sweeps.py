@@ -17,7 +17,7 @@ from dmlray.ensemble.origin import number_of, origin, shown
 from dmlray.ensemble.report import save_ensemble
 from dmlray.ensemble.runs import ensemble_run
 from dmlray.ensemble.search import search_ensemble
-from dmlray.errors import UsageError
+from dmlray.errors import ConfigError, UsageError
 from dmlray.registry import load_package
 from dmlray.registry.export import export_package
 from dmlray.sweep.runs import trial_key
@@ -85,6 +85,9 @@ def test_what_does_not_belong_is_refused(sweeps: tuple[SweepFolder, SweepFolder]
     for names in (["first"], ["second", "second"]):
         with pytest.raises(UsageError, match="that sweep's trials are candidates already"):
             _others(first, config, names)
+    for path in ("./first", "../x/second"):  # by which the sweep's own trials would join, or another's be packaged
+        with pytest.raises(ConfigError, match="--also"):
+            _others(first, config, [path])
     elsewhere = SweepFolder(first.path.parent, "elsewhere")
     save_settings(elsewhere, config.model_copy(update={"name": "elsewhere", "fingerprints": {"validation": "x"}}))
     with pytest.raises(UsageError, match="elsewhere has other validation videos than first"):
