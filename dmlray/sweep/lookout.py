@@ -6,6 +6,8 @@ from typing import Any
 
 import ray
 from ray._private.state import state  # as Ray Train's own watcher does: there is no public way
+from ray.core.generated.gcs_pb2 import PlacementGroupTableData  # type: ignore[attr-defined]  # no stubs
+from ray.util.placement_group import PlacementGroup, remove_placement_group
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from dmlray.process import Fate, Process
@@ -32,6 +34,8 @@ class Lookout:
             return
         self._looked = time.monotonic()
         workers = ray.get(self._channel.workers.remote())
+        if not workers:  # perhaps since there is no room for them
+            free_what_the_dead_hold()
         self._end_the_dead(workers)
         if self.is_leaving(worker.node for worker in workers):
             ray.get(self._channel.leave.remote())
@@ -61,3 +65,18 @@ class Lookout:
         except ray.exceptions.RayError:  # the node is gone, of which Ray knows, or too busy to answer
             return "unknown"
         return answer
+
+
+def free_what_the_dead_hold() -> None:
+    """Remove this sweep's placement groups whose creator has died, such as the Ray Train controller of a lost slot.
+
+    Ray itself keeps them until the driver ends, and gives them another place when their node is gone; Ray Train's
+    cleaner may have been on that node, or find no dashboard to ask.
+    """
+    job = ray.get_runtime_context().get_job_id()
+    for data in state._connect_and_get_accessor().get_placement_group_table():
+        group = PlacementGroupTableData.FromString(data)
+        is_held = group.state != PlacementGroupTableData.REMOVED and not group.is_detached
+        is_of_an_actor = not ray.ActorID(group.creator_actor_id).is_nil()  # else of the driver, which Ray calls dead
+        if is_held and is_of_an_actor and group.creator_actor_dead and group.creator_job_id.hex() == job:
+            remove_placement_group(PlacementGroup(ray.PlacementGroupID(group.placement_group_id)))
