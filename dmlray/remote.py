@@ -277,9 +277,14 @@ class Remote:
         bucket = root.partition("/")[0]
         if self.is_local or filesystem.get_file_info(root).type != FileType.NotFound:
             return
-        with suppress(PermissionError):  # who may see a folder only is not told of its bucket
-            if filesystem.get_file_info(bucket).type == FileType.NotFound:
-                raise FileNotFoundError(f"bucket {bucket} not found")
+        try:
+            found = filesystem.get_file_info(bucket).type
+        except OSError as error:
+            if _is_refused(error):
+                return  # who may see a folder only is not told of its bucket
+            raise
+        if found == FileType.NotFound:
+            raise FileNotFoundError(f"bucket {bucket} not found")
 
     def _try(self, work: Callable[[], Value]) -> Value:
         deadline, pause_s = time.monotonic() + self.patience_s, _FIRST_PAUSE_S
@@ -308,9 +313,14 @@ def _buffer(content: bytes | Path) -> Any:
         return file.read_buffer()
 
 
+def _is_refused(error: OSError) -> bool:
+    """On S3 pyarrow raises no PermissionError: its words tell."""
+    return isinstance(error, PermissionError) or _REFUSED.search(str(error)) is not None
+
+
 def _final(text: str, error: OSError) -> str | None:
     """What there is to say of an error that no patience helps."""
-    if isinstance(error, PermissionError) or _REFUSED.search(text):
+    if _is_refused(error):
         return "refuses access: check the credentials, which must allow reading, writing, listing and deleting there"
     if _NO_BUCKET.search(text):
         return "cannot be used: there is no such bucket"

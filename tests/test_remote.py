@@ -5,8 +5,10 @@ import pickle
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from pyarrow.fs import FileInfo, FileSelector, FileType
 
 from dmlray.errors import StorageError, UnavailableError, UsageError
 from dmlray.remote import Address, Remote, as_place, beneath, reach, shown, without_keys
@@ -47,6 +49,10 @@ def test_files_go_in_and_out(remote: Remote, tmp_path: Path) -> None:
     assert remote.names() == {"a/b": len(content), "c": 5}
     assert remote.below("a").names() == {"b": len(content)}
     assert remote.get("c") == b"short"
+    remote.put("empty", b"")
+    assert remote.get("empty") == b""
+    assert remote.names()["empty"] == 0
+    remote.delete("empty")
     assert remote.fetch("a/b", tmp_path / "back") == remote.digest("a/b")
     assert (tmp_path / "back").read_bytes() == content
     for _ in range(2):
@@ -87,6 +93,31 @@ def test_what_will_not_pass_is_said_at_once(s3: S3) -> None:
         Remote(f"s3://{BUCKET}/x").probe()
     assert SECRET not in str(refused.value)
     assert time.monotonic() - began < 30
+
+
+class Folder:
+    """A filesystem with an empty folder, in a bucket that nobody may look at, or that cannot be: ``said`` then."""
+
+    type_name = "s3"
+
+    def __init__(self, said: str) -> None:
+        self.said = said
+
+    def get_file_info(self, place: Any) -> Any:
+        if place == "bucket":
+            raise OSError(self.said)
+        return [] if isinstance(place, FileSelector) else FileInfo(place, FileType.NotFound)
+
+
+def test_who_may_see_a_folder_only_is_not_refused_for_its_bucket() -> None:
+    """In pyarrow's words on S3, which are no PermissionError."""
+    remote = Remote("s3://bucket/x", patience_s=0)
+    said = "When getting information for bucket 'bucket': AWS Error ACCESS_DENIED during HeadBucket operation"
+    vars(remote)["_opened"] = Folder(f"{said}: No response body."), "bucket/x"
+    assert remote.names() == {}
+    vars(remote)["_opened"] = Folder("AWS Error SLOW_DOWN during HeadBucket operation"), "bucket/x"
+    with pytest.raises(UnavailableError, match=r"s3://bucket/x does not answer \(AWS Error SLOW_DOWN"):
+        remote.names()
 
 
 @pytest.mark.slow
