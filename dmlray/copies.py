@@ -3,9 +3,10 @@
 A file's name there ends with its SHA-256, so nothing is ever overwritten by something else, and whoever reads the list
 gets the files that it means or is told that they are damaged. Files that no list names are of no consequence.
 
-A trial's folder passes from process to process. Each that takes it up writes a list of its own, ``copies-<turn>-...``,
-and the highest turn counts: what a process still writes that was cut off, while another has taken its place, is a list
-that nobody reads.
+A trial's folder passes from process to process. Each has a list of its own, ``copies-<turn>-...``; the highest turn
+counts, of one turn the name that sorts first. Who takes the folder up claims it by an empty list, which counts as the
+one below it does, and fills it with what that one says. Only who finds its own list first, after it was written,
+deletes files. So whatever is read below a claim stays true: a process that was cut off writes a list that nobody reads.
 """
 
 import re
@@ -118,19 +119,21 @@ class FolderCopy:
         self._looked: dict[str, tuple[tuple[int, ...], Copy]] = {}  # by name: which file it was, what is in it
 
     def take(self) -> None:
-        """Keep the copy from now on, as it was pulled; whoever kept it before can no longer change it.
+        """Keep the copy from now on, as it is; whoever kept it before can no longer change it. `pull` comes after it.
 
-        Raises UnavailableError where another process takes it in the same moment.
+        Raises UnavailableError where another process takes it in the same moment, otherwise as `Remote` does.
         """
-        before = _lists(self.remote)
-        own = f"copies-{max(map(_turn, before), default=0) + 1:08d}-{secrets.token_hex(4)}.json"
-        self._write_list(own, self._there or Copies(uri=self.remote.uri, files={}))
-        if any(_turn(name) >= _turn(own) for name in _lists(self.remote) if name != own):
+        own = f"copies-{max(map(_turn, _lists(self.remote)), default=0) + 1:08d}-{secrets.token_hex(4)}.json"
+        self.remote.put(own, b"")
+        lists = _lists(self.remote)
+        if lists[:1] != [own]:
             self.remote.delete(own)
             raise UnavailableError(f"{self.remote} is being taken by another process")
-        self._own = own
-        for name in before:
+        if data := newest_list(self.remote)[1]:
+            self.remote.put(own, data)
+        for name in lists[1:]:
             self.remote.delete(name)
+        self._own = own
 
     def push(self, left_out: frozenset[str] = frozenset()) -> None:
         """Make the copy what the folder is now, after `take`. Raises as `Remote` does; the copy is then what it was.
@@ -143,8 +146,10 @@ class FolderCopy:
         if copies == self._there:
             return
         reach("before-list", file=LIST)
-        write_text(self.folder / LIST, self._write_list(self._own, copies))
-        if newest_list(self.remote) != self._own:
+        text = copies.model_dump_json(indent=1) + "\n"
+        self.remote.put(self._own, text.encode())
+        write_text(self.folder / LIST, text)
+        if _lists(self.remote)[:1] != [self._own]:
             raise UnavailableError(f"another process goes on with {self.remote}: what is written here does not count")
         before, self._there = self._there, copies
         for place in sorted(copies.differing(before)) if before else ():
@@ -155,8 +160,8 @@ class FolderCopy:
 
         Files that no copy is known of stay. Raises StorageError for a damaged list, which leaves the folder alone.
         """
-        data = self.remote.get(newest_list(self.remote))
-        if data is None:
+        _, data = newest_list(self.remote)
+        if not data:
             return []
         found = read_list(data, self.remote.uri)
         problems = download(found, self.folder, wanted)
@@ -164,12 +169,6 @@ class FolderCopy:
         self._there = found.model_copy(update={"files": good})  # what is damaged is copied again
         write_text(self.folder / LIST, found.model_dump_json(indent=1) + "\n")
         return list(problems.values())
-
-    def _write_list(self, name: str, copies: Copies) -> str:
-        """Gives what was written."""
-        text = copies.model_dump_json(indent=1) + "\n"
-        self.remote.put(name, text.encode())
-        return text
 
     def _look(self, name: str) -> Copy:
         status = (self.folder / name).stat()
@@ -225,13 +224,22 @@ def _problems(names: Iterable[str], look: Callable[[str], str | None]) -> dict[s
     return {name: problem for name, problem in said if problem is not None}
 
 
-def newest_list(remote: Remote) -> str:
-    """The name of the list that counts at ``remote``: that of the highest turn; `LIST` where there is none."""
-    return max(_lists(remote), key=lambda name: (_turn(name), name), default=LIST)
+def newest_list(remote: Remote) -> tuple[str, bytes]:
+    """Name and content of the list that counts at ``remote``; `LIST` and nothing where there is none."""
+    while True:
+        for name in _lists(remote):
+            data = remote.get(name)
+            if data is None:
+                break  # gone since: a list that counts more has taken its place
+            if data:
+                return name, data
+        else:
+            return LIST, b""
 
 
 def _lists(remote: Remote) -> list[str]:
-    return [name for name in remote.names() if _TURNS.fullmatch(name)]
+    """Names of lists and of claims, those that count more first."""
+    return sorted(filter(_TURNS.fullmatch, remote.names()), key=lambda name: (-_turn(name), name))
 
 
 def _turn(name: str) -> int:

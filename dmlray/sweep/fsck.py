@@ -83,20 +83,22 @@ def check_copies(remote: Remote, trials: Sequence[TrialRecord]) -> Iterator[Find
     """What a sweep has on its storage path: every byte is read."""
     try:
         for _, name in newest_copies(remote):
-            yield from _check_list(remote, name, FILES)
+            yield from _check_list(remote, name, remote.get(name) or b"", FILES)
         for trial in trials:
             if trial.curve and trial.state is not TrialState.failed:
                 folder = f"{TRIALS}/{trial.number:04d}"
-                name = f"{folder}/{newest_list(remote.below(folder))}"
-                yield from _check_list(remote, name, folder, _needed(trial))
+                name, data = newest_list(remote.below(folder))
+                yield from _check_list(remote, f"{folder}/{name}", data, folder, _needed(trial))
     except DmlrayError as error:
         yield Finding(str(remote), f"cannot be looked at: {error}")
 
 
-def _check_list(remote: Remote, name: str, folder: str, needed: dict[str, str] | None = None) -> Iterator[Finding]:
-    """``needed`` are names of checkpoints with their digests."""
+def _check_list(
+    remote: Remote, name: str, data: bytes, folder: str, needed: dict[str, str] | None = None
+) -> Iterator[Finding]:
+    """``data`` is what the list ``name`` holds; ``needed`` are names of checkpoints with their digests."""
     try:
-        copies = read_list(remote.get(name) or b"", remote.below(folder).uri)
+        copies = read_list(data, remote.below(folder).uri)
     except StorageError as error:
         yield Finding(f"{remote}/{name}", error.problem)
         return

@@ -1,9 +1,9 @@
 """Trials whose folders are copied to a storage path, epoch by epoch, so that any node can go on with them.
 
-A runner is wrapped; it, and all that it calls, know local folders only. Before a trial begins its folder is made what
-its copy is, and the copy is taken from whoever kept it; before an epoch is reported, and before the end is, the copy is
-made what the folder is. Epochs that were copied but of which the study does not know, because its driver was lost, are
-reported first.
+A runner is wrapped; it, and all that it calls, know local folders only. Before a trial begins its copy is taken from
+whoever kept it, and its folder is made what the copy is; before an epoch is reported, and before the end is, the copy
+is made what the folder is. Epochs that were copied but of which the study does not know, because its driver was lost,
+are reported first.
 """
 
 import shutil
@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from dmlray.config import TrialConfig
 from dmlray.copies import FolderCopy, copy_of
-from dmlray.errors import StorageError, TrainingError, UnavailableError
+from dmlray.errors import DmlrayError, StorageError, TrainingError, UnavailableError
 from dmlray.remote import Remote
 from dmlray.train.distributed import ALONE, Peers
 from dmlray.train.limits import STACKS_FILE, UNWATCHED, Watch
@@ -53,7 +53,7 @@ class Shipped:
 
         def push() -> None:
             with watch.paused():
-                _reached(lambda: copy.push(_LEFT_OUT))
+                _reached(lambda: copy.push(_LEFT_OUT), UnavailableError, StorageError)
 
         def report_copied(epoch: EpochReport) -> bool:
             push()
@@ -79,11 +79,11 @@ class Shipped:
 def _begin(task: TrialTask, copy: FolderCopy, report: Callable[[EpochReport], bool]) -> TrialTask | TrialOutcome:
     """The task to go on with once the folder is what its copy is; how the trial ended if it is stopped meanwhile."""
     task.directory.mkdir(parents=True, exist_ok=True)
+    _reached(copy.take, UnavailableError, StorageError)
     try:
-        problems = _reached(lambda: _pull(task, copy))
+        problems = _reached(lambda: _pull(task, copy), UnavailableError)
     except StorageError as error:
-        problems = [str(error)]
-    _reached(copy.take)
+        problems = [str(error)]  # a damaged list
     log = TrialLog(task.directory / "log.jsonl")
     epochs = _unreported(task, log) if _is_same(task) else []
     for problem in problems:
@@ -147,8 +147,8 @@ def _stopped(log: TrialLog, last: int) -> TrialOutcome:
     return TrialOutcome("stopped", best.epoch, best.metrics["val_gap"], best.metrics)
 
 
-def _reached(work: Callable[[], Value]) -> Value:
+def _reached(work: Callable[[], Value], *unreached: type[DmlrayError]) -> Value:
     try:
         return work()
-    except UnavailableError as error:
+    except unreached as error:
         raise TrainingError("storage", str(error)) from error

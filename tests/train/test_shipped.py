@@ -10,7 +10,7 @@ import pytest
 
 from dmlray import failpoints
 from dmlray.copies import LIST, Copies, FolderCopy, bring, check, copied_files, newest_list
-from dmlray.errors import TrainingError, UnavailableError
+from dmlray.errors import DmlrayError, StorageError, TrainingError, UnavailableError
 from dmlray.remote import Remote
 from dmlray.train.resume import checkpoint_name
 from dmlray.train.shipped import Shipped
@@ -62,7 +62,7 @@ def listed(storage: Remote) -> Copies:
 
 
 def list_name(storage: Remote) -> str:
-    return f"0000/{newest_list(storage.below('0000'))}"
+    return f"0000/{newest_list(storage.below('0000'))[0]}"
 
 
 def place(storage: Remote, name: str) -> Path:
@@ -90,7 +90,7 @@ def test_another_node_goes_on_where_the_last_report_was(
     assert not after.task.directory.exists(), "this node has room for others"
     assert check(listed(storage)) == {}
     places = set(map(listed(storage).place, listed(storage).files))
-    assert set(storage.below("0000").names()) == {newest_list(storage.below("0000")), *places}
+    assert set(storage.below("0000").names()) == {newest_list(storage.below("0000"))[0], *places}
     FolderCopy(node("c").directory, storage.below("0000")).pull()
     assert files(node("c")).keys() - {LIST} == files(whole.task).keys()
     assert {name: data for name, data in files(node("c")).items() if name != LIST} == files(whole.task)
@@ -201,25 +201,6 @@ def test_who_was_cut_off_changes_nothing_that_counts(
     assert {name: data for name, data in files(node("c")).items() if name != LIST} == files(whole.task)
 
 
-def test_two_that_take_a_copy_at_once_do_not_both_keep_it(storage: Remote, tmp_path: Path) -> None:
-    for name in ("a", "b"):
-        (tmp_path / name).mkdir()
-    first, second = (FolderCopy(tmp_path / name, storage.below("0000")) for name in ("a", "b"))
-    put = Remote.put
-
-    def put_late(remote: Remote, name: str, content: bytes | Path) -> None:
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(Remote, "put", put)
-            second.take()
-        put(remote, name, content)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Remote, "put", put_late)
-        with pytest.raises(UnavailableError, match="is being taken by another process"):
-            first.take()
-    assert newest_list(storage.below("0000")) == second._own
-
-
 def test_copies_of_before_lists_had_turns_are_gone_on_from(
     node: Callable[..., TrialTask], storage: Remote, whole: Ran
 ) -> None:
@@ -233,18 +214,52 @@ def test_copies_of_before_lists_had_turns_are_gone_on_from(
     assert list_name(storage).startswith("0000/copies-00000001-")
 
 
+@pytest.mark.parametrize(
+    "error", [UnavailableError("s3://bucket does not answer"), StorageError("/mnt/storage", "does not answer")]
+)
+@pytest.mark.parametrize("method", ["put", "names"])
 def test_a_storage_path_that_does_not_answer_fails_the_trial_for_that(
-    node: Callable[..., TrialTask], storage: Remote, monkeypatch: pytest.MonkeyPatch
+    node: Callable[..., TrialTask], storage: Remote, monkeypatch: pytest.MonkeyPatch, error: DmlrayError, method: str
 ) -> None:
-    def refuse(*_: object) -> None:
-        raise UnavailableError("s3://bucket does not answer")
+    """When the copy is taken, and when an epoch is copied."""
 
-    for method in ("put", "get"):
-        with monkeypatch.context() as patch:
-            patch.setattr(Remote, method, refuse)
+    def refuse(*_: object) -> None:
+        raise error
+
+    def break_storage(name: str, **details: object) -> None:
+        monkeypatch.setattr(Remote, method, refuse)
+
+    failpoints.observe(break_storage)
+    try:
+        for name in ("copied", "taken"):
             with pytest.raises(TrainingError, match="does not answer") as failed:
-                train(node(method), storage)
-        assert failed.value.reason == "storage"
+                train(node(name), storage)
+            assert failed.value.reason == "storage"
+    finally:
+        failpoints._observers.clear()
+
+
+def test_who_kept_the_copy_changes_nothing_once_another_reads_it(
+    node: Callable[..., TrialTask], storage: Remote, whole: Ran, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its folder has changed, so that it would delete files that the other has yet to read."""
+    before = train(node("a"), storage, cut_after=3)
+    keeper = FolderCopy(before.task.directory, storage.below("0000"))
+    keeper.take()
+    keeper.pull()
+    (before.task.directory / "log.jsonl").write_text("")
+    fetch = Remote.fetch
+
+    def fetch_late(remote: Remote, name: str, path: Path) -> str:
+        with pytest.raises(UnavailableError, match="another process goes on with"):
+            keeper.push()
+        return fetch(remote, name, path)
+
+    monkeypatch.setattr(Remote, "fetch", fetch_late)
+    after = train(node("b", before.reports), storage)
+    assert [epoch.epoch for epoch in after.reports] == [4, 5]
+    assert after.reports[-1].digest == whole.reports[-1].digest
+    assert check(listed(storage)) == {}
 
 
 def test_what_is_kept_of_an_epoch_is_copied_before_the_node_goes(
