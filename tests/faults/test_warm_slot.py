@@ -10,6 +10,7 @@ import torch
 
 from dmlray.config import TrialConfig
 from dmlray.seeding import derive_seed
+from dmlray.train.resume import prune_checkpoints
 from dmlray.train.task import TrialTask
 from dmlray.train.trial import run_trial
 from tests.faults.conftest import MakeSandbox
@@ -56,5 +57,7 @@ def test_the_tenth_trial(
         seed=derive_seed(0, "trial", last.number),
     )  # fmt: skip
     run_trial(task, lambda report: True, torch.device("cpu"))
+    assert last.best_epoch is not None
+    prune_checkpoints(alone / "checkpoints", {last.best_epoch})  # as a sweep does once a trial has ended
     assert kept(alone) == kept(sandbox.sweep / f"trials/{last.number:04d}")
     shutil.rmtree(alone)
