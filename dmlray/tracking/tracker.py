@@ -1,6 +1,7 @@
 """Brings MLflow runs up to date by sending what the server lacks."""
 
 import logging
+import re
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
@@ -26,6 +27,8 @@ _TAGS, _PARAMS, _METRICS = 50, 50, 500  # of each in a request, which MLflow lim
 _REFUSALS = {"INVALID_PARAMETER_VALUE", "BAD_REQUEST", "RESOURCE_DOES_NOT_EXIST", "RESOURCE_ALREADY_EXISTS"}
 _STRANGER = "is not in the study"
 _NOISE = ("alembic", "mlflow", "urllib3.connectionpool")
+
+_CAUSE = re.compile(r"\(Caused by \w+\(.*?\): (.+?)[\"']?\)\)$")  # of what urllib3 has given up, within its words
 
 Item = TypeVar("Item")
 
@@ -217,9 +220,10 @@ class Tracker:
         try:
             yield
         except Exception as error:  # MLflow lets through whatever its database and network libraries raise
-            lines = str(error).strip().splitlines() or [type(error).__name__]
+            first, *_ = str(error).strip().splitlines() or [type(error).__name__]
+            cause = _CAUSE.search(first)
             kind = RefusedRunError if _is_refusal(error) else UnavailableError
-            raise kind(f"MLflow at {self.uri} {what}: {lines[0]}") from error
+            raise kind(f"MLflow at {self.uri} {what}: {cause[1] if cause else first}") from error
 
 
 def _create_whole(database: Path) -> None:
