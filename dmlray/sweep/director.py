@@ -51,8 +51,7 @@ class StudyDirector:
         self._left = deque([*study.interrupted(), *study.waiting()])  # what an earlier driver began
         self._listeners: list[Listener] = []
         self._stop = False
-        self._lost_in_a_row = 0
-        self._refused_in_a_row: list[int] = []  # trials whose storage did not take or give what they needed
+        self._lost_in_a_row = self._refused_in_a_row = 0
         self._clock, self._began, self._ran_s = clock, clock(), seconds_run(study.trials())
         self.exhausted = sweep.exhausted
         self.failure: str | None = None  # why Ray cannot train, once that is clear
@@ -88,7 +87,7 @@ class StudyDirector:
             return False
         self._lost_in_a_row = 0
         is_refused = isinstance(event.what, TrialEnd) and event.what.reason == "storage"
-        self._refused_in_a_row = [*self._refused_in_a_row, event.number] if is_refused else []
+        self._refused_in_a_row = self._refused_in_a_row + 1 if is_refused else 0
         with self._aborting():
             if isinstance(event.what, EpochReport):
                 return self._on_report(event.number, event.what)
@@ -182,16 +181,11 @@ class StudyDirector:
             trial = self._study.forgive(number, reason)
             self._left.append(trial)
             self._tell("retried", trial, f"{reason}: {message}")
-        elif reason == "storage" and self._nothing_gets_through():
+        elif reason == "storage" and self._refused_in_a_row > max(MAX_LOSSES, self._sweep.retries.storage):
+            # nothing gets through: other trials would only fail after this one
             raise UnavailableError(f"{message}; once that is mended: dmlray search --resume {self._folder.as_typed}")
         else:
             self._tell("failed", self._study.fail(number, reason, message))
-
-    def _nothing_gets_through(self) -> bool:
-        """Whether other trials would only fail after this one: it is not the first whose storage refused, again and
-        again, and nothing was heard from any other meanwhile."""
-        refused = self._refused_in_a_row
-        return len(refused) > max(MAX_LOSSES, self._sweep.retries.storage) and len(set(refused)) > 1
 
     def _costs(self, report: EpochReport) -> dict[str, float]:
         """What budgets are reckoned by: seconds that the sweep has run by now, and GPU-seconds of the epoch."""
