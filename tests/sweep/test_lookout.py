@@ -39,7 +39,8 @@ def wait_for_free_cpus(wanted: float) -> None:
 
 
 def test_what_the_dead_hold_is_freed_and_what_the_living_hold_is_not(ray_session: None) -> None:
-    before = free_cpus()
+    before = float(ray.cluster_resources()["CPU"])
+    wait_for_free_cpus(before)  # tests before this one may still be giving theirs back
     living, dead = Controller.remote(), Controller.remote()
     ray.get([living.hold.remote(), dead.hold.remote()])
     ours = placement_group([{"memory": 1}])  # as Tune's, for the slots themselves
