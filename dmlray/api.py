@@ -19,15 +19,16 @@ from dmlray.data.location import Location, list_files, locate, reached
 from dmlray.data.predictions import Predictions, load_predictions
 from dmlray.data.reader import read_files
 from dmlray.data.schema import Schema, load_schema
-from dmlray.ensemble.candidates import TEST_FILE, VALIDATION_FILE, Candidate, load_candidates
+from dmlray.ensemble.candidates import TEST_FILE, VALIDATION_FILE, Candidate
 from dmlray.ensemble.choice import EnsembleSettings, Scale
 from dmlray.ensemble.scoring import best_device
 from dmlray.ensemble.search import EnsembleResult, search_ensemble
+from dmlray.ensemble.sweeps import finished_candidates
 from dmlray.errors import MissingInputError, UsageError
 from dmlray.registry.find import find_package
 from dmlray.registry.package import Package, load_package
 from dmlray.registry.served import block_of
-from dmlray.sweep.records import TrialRecord, TrialState
+from dmlray.sweep.records import TrialRecord
 from dmlray.sweep.runs import label
 from dmlray.sweep.settings import SweepFolder, load_settings
 from dmlray.sweep.study import Study
@@ -71,8 +72,7 @@ class Sweep:
 
     def candidates(self) -> list[Candidate]:
         """The finished trials with their predictions, as `select_ensemble` takes them."""
-        finished = [trial for trial in self._records() if trial.state is TrialState.complete]
-        return load_candidates((trial.number, label(trial), self.folder.trial(trial.number)) for trial in finished)
+        return finished_candidates(self.folder)
 
     def _records(self) -> list[TrialRecord]:
         with closing(Study.open(self.folder.study, read_only=True)) as study:

@@ -133,19 +133,12 @@ def _check_taught(student: "SweepFolder", labels: Path) -> None:
 
 
 def _report(teacher: "SweepFolder", name: str, package: "Package", student: "SweepFolder") -> "DistillationReport":
-    from contextlib import closing
-
-    from dmlray.ensemble.candidates import load_candidates
     from dmlray.ensemble.members import load_trial_model
+    from dmlray.ensemble.sweeps import finished_candidates
     from dmlray.registry.distil import report_distillation
     from dmlray.registry.export import load_report
-    from dmlray.sweep.records import TrialState
-    from dmlray.sweep.runs import label
-    from dmlray.sweep.study import Study
 
-    with closing(Study.open(student.study, read_only=True)) as study:
-        finished = [trial for trial in study.trials() if trial.state is TrialState.complete]
-    students = load_candidates((trial.number, label(trial), student.trial(trial.number)) for trial in finished)
+    students = finished_candidates(student)
     models = {one.trial: load_trial_model(one.directory) for one in students}
     sizes = {number: sum(tensor.numel() for tensor in model.parameters.values()) for number, model in models.items()}
     return report_distillation(load_report(teacher.ensemble(name)), package, student.path.name, students, sizes)

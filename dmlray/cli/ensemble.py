@@ -61,6 +61,12 @@ def ensemble(
         list[str] | None,
         typer.Option("--also", metavar="SWEEP", help="Let another sweep's finished trials join: of the same data."),
     ] = None,
+    snapshots: Annotated[
+        bool,
+        typer.Option(
+            "--snapshots", help="Also let other models of each trial join: further checkpoints, and what averages hide."
+        ),
+    ] = False,
     vocabulary: Annotated[
         Path | None, typer.Option(help="Names of the classes for the package: a CSV with Index and Name.")
     ] = None,
@@ -92,7 +98,7 @@ def ensemble(
     timed = front or max_mb is not None or max_ms_per_video is not None
     limits = Limits(max_mb, max_ms_per_video, splits["validation"] if timed else None)
     others = _others(folder, config, also or ())
-    found = _choose(folder, config, splits, settings, limits, others, members or (), from_stores)
+    found = _choose(folder, config, splits, settings, limits, others, members or (), from_stores, snapshots)
     is_packaged = _save(folder, own_name, found, names)
     if as_json:
         answer({"version": 1, "sweep": name, "ensemble": own_name, **found.report.model_dump(mode="json")})
@@ -117,32 +123,38 @@ def _choose(
     others: "Sequence[SweepFolder]",
     outside: Sequence[Path],
     from_stores: bool,
+    snapshots: bool,
 ) -> "EnsembleResult":
     """Among the finished trials, also those of ``others``, and predictions from ``outside``, of which no model is."""
     from dmlray.ensemble.dense import DenseBlender
     from dmlray.ensemble.scoring import best_device
     from dmlray.ensemble.search import search_ensemble
+    from dmlray.ensemble.sweeps import joining
     from dmlray.registry.outside import load_outside
+    from dmlray.sweep.settings import load_settings
 
-    candidates = _finished(folder)
+    candidates = _candidates(folder, splits, snapshots)
     for place, other in enumerate(others):
-        candidates += _joining(other, place)
+        candidates += joining(_candidates(other, splits, snapshots), place, load_settings(other).seed)
     candidates += load_outside(outside, splits["validation"])
     blender = None if from_stores or outside else DenseBlender(splits, config.seed, best_device())
     return search_ensemble(candidates, settings, limits, blender, [other.path.name for other in others])
 
 
-def _finished(folder: "SweepFolder") -> "list[Candidate]":
-    from contextlib import closing
+def _candidates(folder: "SweepFolder", splits: "Mapping[str, Dataset]", snapshots: bool) -> "list[Candidate]":
+    """A sweep's finished trials, and if wanted the other models that are left of them."""
+    from dmlray.cli.console import Bar
+    from dmlray.ensemble.scoring import best_device
+    from dmlray.ensemble.sweeps import finished_candidates, snapshot_candidates
 
-    from dmlray.ensemble.candidates import load_candidates
-    from dmlray.sweep.records import TrialState
-    from dmlray.sweep.runs import label
-    from dmlray.sweep.study import Study
-
-    with closing(Study.open(folder.study, read_only=True)) as study:
-        finished = [trial for trial in study.trials() if trial.state is TrialState.complete]
-    return load_candidates((t.number, label(t), folder.trial(t.number)) for t in finished)
+    candidates = finished_candidates(folder)
+    if snapshots:
+        with Bar(f"snapshots of {folder.path.name}", "trials") as bar:
+            more = list(snapshot_candidates(folder, splits, best_device(), bar.update))
+        if candidates and not more:
+            warn(f"sweep {folder.path.name} has no snapshots: its trials keep more with `snapshots: 3` in the space")
+        candidates += more
+    return candidates
 
 
 def _others(folder: "SweepFolder", config: "SweepConfig", names: Sequence[str]) -> "list[SweepFolder]":
@@ -161,21 +173,6 @@ def _others(folder: "SweepFolder", config: "SweepConfig", names: Sequence[str]) 
         if theirs.fingerprints.get("validation") != config.fingerprints.get("validation"):
             raise UsageError(f"sweep {theirs.name} has other validation videos than {config.name}")
     return others
-
-
-def _joining(other: "SweepFolder", place: int) -> "list[Candidate]":
-    """The finished trials of the other sweep at ``place``."""
-    from dataclasses import replace
-
-    from dmlray.ensemble.members import evaluation_seed
-    from dmlray.ensemble.origin import number_of
-    from dmlray.sweep.settings import load_settings
-
-    seed = load_settings(other).seed
-    return [
-        replace(one, trial=number_of(place, one.trial), seed=evaluation_seed(seed, one.trial))
-        for one in _finished(other)
-    ]
 
 
 def _save(folder: "SweepFolder", name: str, found: "EnsembleResult", vocabulary: Sequence[str] | None) -> bool:

@@ -83,7 +83,8 @@ def _create_or_check(
     """Make the sweep, or find that it is this very refit; gives the number of each member's trial."""
     from dmlray.data.dataset import Dataset
     from dmlray.ensemble.members import load_trial_model
-    from dmlray.registry.export import PACKAGE
+    from dmlray.ensemble.origin import snapshot_of
+    from dmlray.registry.export import PACKAGE, load_report
     from dmlray.registry.package import load_package
     from dmlray.registry.refit import SPLITS, refit_data, refit_space
     from dmlray.sweep.inputs import check_inputs
@@ -103,7 +104,9 @@ def _create_or_check(
     members = package.contents.members
     if foreign := [one.sweep for one in members if one.sweep != original.name]:
         raise UsageError(f"a member is a trial of sweep {foreign[0]}: only members of {original.name} are trained anew")
-    averaged = {one.trial for one in members if load_trial_model(chosen.trial(one.trial)).is_average}
+    numbers = [one.trial for one in load_report(chosen.ensemble(name)).members]  # those of the package, in its order
+    pairs = zip(members, numbers, strict=True)
+    averaged = [load_trial_model(chosen.trial(one.trial), snapshot_of(number)).is_average for one, number in pairs]
     space, trials = refit_space(members, averaged, videos)
     if not sweep.settings.is_file():
         uri = tracking_uri or original.tracking_uri

@@ -35,6 +35,7 @@ class TrialConfig(Config):
     hidden: Hidden = NoHidden()
     head: Head = LogisticHead()
     loss: LossConfig = LossConfig()
+    snapshots: PositiveInt = 1  # epochs whose checkpoints stay once it has ended: the best, or the last; see `keep`
     average_last: PositiveInt = 1  # checkpoints whose mean stands for the last epoch, where it is better; 1: none
     mixup: Annotated[float, Field(ge=0.0)] = 0.0  # of pooled vectors, by shares from Beta(mixup, mixup); 0: none
     modality_dropout: Dropout = 0.0  # how often training blanks a modality of a video, never all of them

@@ -15,7 +15,8 @@ TEST_FILE = "test_predictions.arrow"
 
 @dataclass(frozen=True)
 class Candidate:
-    """A trial's predictions; ``name`` tells it apart for people, ``directory`` holds the files they came from.
+    """Predictions of a trial, by its number as `ensemble.origin` has it, which tells of which model of the trial they
+    are; ``name`` tells it apart for people, ``directory`` holds the trial's files.
 
     ``seed`` drew the frames of its evaluation; None where that is the ensemble's own sweep's matter.
     """

@@ -4,7 +4,6 @@ import time
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -12,8 +11,10 @@ from numpy.typing import NDArray
 
 from dmlray.data.batch import Batches
 from dmlray.data.dataset import Dataset
+from dmlray.ensemble.candidates import Candidate
 from dmlray.ensemble.choice import EnsembleSettings, Scaled, choose
 from dmlray.ensemble.members import build_member, load_trial_model
+from dmlray.ensemble.origin import snapshot_of
 from dmlray.ensemble.precision import Precision, stored_bytes
 from dmlray.ensemble.report import Affordable
 from dmlray.ensemble.selection import Budget
@@ -40,12 +41,12 @@ class Costs:
         return [Budget(costs, limit) for _, costs, limit in limits if limit is not None]
 
 
-def measure_costs(directories: Sequence[Path], dataset: Dataset, precision: Precision = "float32") -> Costs:
-    """Load each trial's model, to be stored in ``precision``, and run it on videos of ``dataset``, the best of 3 times.
+def measure_costs(candidates: Sequence[Candidate], dataset: Dataset, precision: Precision = "float32") -> Costs:
+    """Load each candidate's model, to be stored in ``precision``, and run it on videos of ``dataset``, best of 3 times.
 
     Raises StorageError for a checkpoint that is missing or damaged.
     """
-    measured = [_measure(directory, dataset, precision) for directory in directories]
+    measured = [_measure(candidate, dataset, precision) for candidate in candidates]
     return Costs(*(np.array(column) for column in zip(*measured, strict=True)))
 
 
@@ -64,10 +65,10 @@ def affordable(candidates: Scaled, gaps: Sequence[float], settings: EnsembleSett
     return sorted(front, key=lambda point: (-point.gap, point.mb))
 
 
-def _measure(directory: Path, dataset: Dataset, precision: Precision) -> tuple[float, float]:
-    trial = load_trial_model(directory)
+def _measure(candidate: Candidate, dataset: Dataset, precision: Precision) -> tuple[float, float]:
+    trial = load_trial_model(candidate.directory, snapshot_of(candidate.trial))
     config = trial.config
-    model = build_member(config, dataset.schema, trial.parameters, directory)
+    model = build_member(config, dataset.schema, trial.parameters, candidate.directory)
     size, chosen = min(TIMED_VIDEOS, len(dataset)), config.modalities
     batches = Batches(dataset, size, frames=config.frames, modalities=chosen, seed=0, shuffle=False)
     with closing(batches.epoch(0)) as epoch:

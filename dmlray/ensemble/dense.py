@@ -12,6 +12,7 @@ from dmlray.data.ragged import Ragged
 from dmlray.ensemble.candidates import Candidate
 from dmlray.ensemble.combine import KEEP
 from dmlray.ensemble.members import build_member, evaluation_seed, load_trial_model
+from dmlray.ensemble.origin import snapshot_of
 from dmlray.ensemble.precision import Precision, compressed, restored, stored_bytes
 from dmlray.ensemble.scoring import MemberModel, Scorer
 from dmlray.errors import DataError
@@ -50,7 +51,7 @@ class DenseBlender:
         tested = all(member.test is not None for member in members)
         stores = {"validation": members[0].validation, "test": members[0].test if tested else None}
         return {
-            split: self._score(models, dataset, store)
+            split: score_split(models, dataset, store, self.device)
             for split, dataset in self.splits.items()
             if (store := stores.get(split)) is not None
         }
@@ -63,7 +64,7 @@ class DenseBlender:
     def _model(self, precision: Precision, candidate: Candidate, weight: float, temperature: float) -> MemberModel:
         found = self._models.get((candidate.trial, precision))
         if found is None:
-            trial = load_trial_model(candidate.directory)
+            trial = load_trial_model(candidate.directory, snapshot_of(candidate.trial))
             schema = next(iter(self.splits.values())).schema
             parameters = restored(compressed(trial.parameters, precision))
             model = build_member(trial.config, schema, parameters, candidate.directory).to(self.device)
@@ -72,15 +73,23 @@ class DenseBlender:
             self._models[candidate.trial, precision] = found
         return MemberModel(f"{candidate.trial}", found.config, found.model, weight, temperature, found.seed)
 
-    def _score(self, models: Sequence[MemberModel], dataset: Dataset, store: Predictions) -> Predictions:
-        if list(dataset.ids) != store.ids.tolist():
-            raise DataError(dataset.path, "holds other videos than the members' predictions: convert it as it was")
-        scorer = Scorer(models, dataset.schema, self.device)
-        labels, scores = [], []
-        for first in range(0, len(dataset), BATCH_VIDEOS):
-            indices = np.arange(first, min(first + BATCH_VIDEOS, len(dataset)))
-            best = top_k(scorer.score(dataset, indices), KEEP)
-            labels.append(best[0].cpu().numpy().astype(np.int32))
-            scores.append(best[1].cpu().numpy())
-        truth = Ragged(store.truth.offsets, store.truth.values)
-        return Predictions(store.ids, np.concatenate(labels), np.concatenate(scores), truth, store.classes)
+
+def score_split(
+    models: Sequence[MemberModel], dataset: Dataset, store: Predictions, device: torch.device
+) -> Predictions:
+    """The 50 best classes of what ``models`` give together for the videos of ``dataset``; ids and truth are those of
+    ``store``, which holds the same videos.
+
+    Raises DataError where it does not, MemberScoreError where a score is NaN.
+    """
+    if list(dataset.ids) != store.ids.tolist():
+        raise DataError(dataset.path, "holds other videos than the members' predictions: convert it as it was")
+    scorer = Scorer(models, dataset.schema, device)
+    labels, scores = [], []
+    for first in range(0, len(dataset), BATCH_VIDEOS):
+        indices = np.arange(first, min(first + BATCH_VIDEOS, len(dataset)))
+        best = top_k(scorer.score(dataset, indices), KEEP)
+        labels.append(best[0].cpu().numpy().astype(np.int32))
+        scores.append(best[1].cpu().numpy())
+    truth = Ragged(store.truth.offsets, store.truth.values)
+    return Predictions(store.ids, np.concatenate(labels), np.concatenate(scores), truth, store.classes)

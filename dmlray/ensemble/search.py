@@ -77,7 +77,7 @@ def search_ensemble(
     gaps = [gap_on(candidate.validation, parts[0]) for candidate in ordered]
     scaled = put_on_scale(ordered, parts[0], settings.scale)
     data = limits.dataset
-    costs = measure_costs([one.directory for one in ordered], data, settings.precision) if data else None
+    costs = measure_costs(ordered, data, settings.precision) if data else None
     budgets = costs.budgets(limits.max_mb, limits.max_ms_per_video) if costs else []
     chosen = choose(scaled, gaps, settings, budgets)
     blends = _blends(ordered, gaps, chosen, parts[0], settings, budgets)

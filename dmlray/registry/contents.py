@@ -33,7 +33,8 @@ class PackagedMember(Config):
     ``precision``.
 
     ``gap`` is its own on the selection part; scores are sigmoid(logits / ``temperature``); ``seed`` draws its frames
-    where its configuration asks for random ones; ``checkpoint`` is the SHA-256 of the file it was taken from.
+    where its configuration asks for random ones; ``checkpoint`` is the SHA-256 of the file it was taken from, and
+    ``is_raw`` says that it is what stands behind an average there.
     """
 
     name: str
@@ -47,6 +48,7 @@ class PackagedMember(Config):
     config: TrialConfig
     file: str
     checkpoint: str
+    is_raw: bool = False
     precision: Precision = "float32"
 
 

@@ -16,7 +16,7 @@ from dmlray.config.problem import first_problem
 from dmlray.data.dataset import Dataset
 from dmlray.data.schema import Schema
 from dmlray.ensemble.members import build_member, evaluation_seed, load_trial_model
-from dmlray.ensemble.origin import origin, shown
+from dmlray.ensemble.origin import origin, shown, snapshot_of
 from dmlray.ensemble.precision import Precision, compressed
 from dmlray.ensemble.report import MEMBERS_FILE, EnsembleReport, Member
 from dmlray.errors import MissingInputError, StorageError, UsageError
@@ -130,7 +130,8 @@ def _export(
         folder = SweepFolder(folder.path.parent, sweep)
         config = load_settings(folder)
     directory = folder.trial(trial)
-    found = load_trial_model(directory)
+    snapshot = snapshot_of(member.trial)
+    found = load_trial_model(directory, snapshot)
     build_member(found.config, schema, found.parameters, directory)  # what does not fit is not packaged
     file = f"{MEMBERS}/{member.trial:04d}.safetensors"
     stored = compressed(found.parameters, precision)
@@ -148,6 +149,7 @@ def _export(
         config=found.config,
         file=file,
         checkpoint=found.checkpoint,
+        is_raw=snapshot is not None and snapshot.is_raw,
         precision=precision,
     )
 

@@ -4,7 +4,8 @@ What the members were chosen by, validation, becomes training data, so nothing i
 epochs as it had at its best, and its last epoch is what it becomes. Weights and temperatures stay.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import yaml
@@ -47,29 +48,34 @@ def refit_data(folder: Path, data: Path) -> Path:
 def refit_configuration(member: PackagedMember, is_average: bool, videos: int) -> TrialConfig:
     """How ``member`` is trained anew: to its best epoch, with the learning rates that it had, epoch by epoch.
 
-    ``is_average`` where its model was the mean of its last epochs; ``videos`` are those trained on now. Raises
-    UsageError for a member that learnt from another ensemble, whose scores of validation videos are not there.
+    ``is_average`` where its model was the mean of its last epochs; ``videos`` are those trained on now. What stood
+    behind an average is trained without one. Raises UsageError for a member that learnt from another ensemble, whose
+    scores of validation videos are not there.
     """
     config = member.config
     if config.loss.distillation is not None:
         raise UsageError(f"member {member.name} was distilled: its teacher has no scores for the validation videos")
     average = config.average_last if is_average else 1
-    changed = config.model_copy(update={"epochs": member.epoch, "keep": "last", "average_last": average})
+    last = {"epochs": member.epoch, "keep": "last", "snapshots": 1, "average_last": average}
+    changed = config.model_copy(update=last)
+    if member.is_raw and getattr(config.optimizer, "ema_decay", None) is not None:
+        changed = changed.model_copy(update={"optimizer": changed.optimizer.model_copy(update={"ema_decay": None})})
     schedule = getattr(config.optimizer, "schedule", None)
     if isinstance(schedule, CosineSchedule) and schedule.examples is None:
         longer = schedule.model_copy(update={"examples": config.epochs * videos})
-        changed = changed.model_copy(update={"optimizer": config.optimizer.model_copy(update={"schedule": longer})})
+        changed = changed.model_copy(update={"optimizer": changed.optimizer.model_copy(update={"schedule": longer})})
     return TrialConfig.model_validate(changed.model_dump())
 
 
-def refit_space(members: Sequence[PackagedMember], averaged: Collection[int], videos: int) -> tuple[Space, list[int]]:
+def refit_space(members: Sequence[PackagedMember], averaged: Sequence[bool], videos: int) -> tuple[Space, list[int]]:
     """The space of a sweep that trains every member once, and for each member the number of its trial there.
 
-    ``averaged`` are the trials whose model was a mean of epochs. Members that are alike now share a trial.
+    ``averaged`` says of each whether its model was a mean of epochs. Members that are alike now share a trial.
     """
-    configs = [refit_configuration(member, member.trial in averaged, videos) for member in members]
+    pairs = zip(members, averaged, strict=True)
+    configs = [refit_configuration(member, is_average, videos) for member, is_average in pairs]
     different = [config for place, config in enumerate(configs) if config not in configs[:place]]
-    names = [f"trial {members[configs.index(config)].trial}" for config in different]
+    names = _names([members[configs.index(config)] for config in different])
     document = {
         "description": "An ensemble's members, to be trained anew.",
         "trials": len(different),
@@ -79,6 +85,16 @@ def refit_space(members: Sequence[PackagedMember], averaged: Collection[int], vi
     }
     text = yaml.safe_dump(document, sort_keys=False)
     return parse_space(parse_yaml(text, "the refit")), [different.index(config) for config in configs]
+
+
+def _names(members: Sequence[PackagedMember]) -> list[str]:
+    """By trial; of several models of one, by epoch too."""
+    times = Counter(member.trial for member in members)
+    return [
+        f"trial {member.trial}"
+        + (f" epoch {member.epoch}{' raw' if member.is_raw else ''}" if times[member.trial] > 1 else "")
+        for member in members
+    ]
 
 
 def refit_report(report: EnsembleReport, trials: Sequence[int]) -> EnsembleReport:

@@ -16,7 +16,7 @@ LEAST = 5  # videos of a class, below which its AP says little
 SHOWN = 8  # at each end
 
 
-def class_blocks(measures: "Measures", best_single: int) -> Iterator[Block]:
+def class_blocks(measures: "Measures", best_single: str) -> Iterator[Block]:
     """A picture of the classes at both ends, and a folded table of those compared; nothing where none has videos."""
     compared = [each for each in measures.classes if each.videos >= LEAST]
     if not compared:
@@ -41,7 +41,7 @@ def class_blocks(measures: "Measures", best_single: int) -> Iterator[Block]:
     yield Table(title, head, rows, frozenset(head[1:]), folded=True)
 
 
-def _figure(ranked: "Sequence[ClassGain]", videos: int, best_single: int) -> Figure:
+def _figure(ranked: "Sequence[ClassGain]", videos: int, best_single: str) -> Figure:
     gained, lost = (sum(sign * each.gain > 0 for each in ranked) for sign in (1, -1))
     before, after = (
         float(np.mean(values)) for values in zip(*((each.single, each.ensemble) for each in ranked), strict=True)

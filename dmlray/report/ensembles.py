@@ -44,7 +44,7 @@ def _ensemble(report: EnsembleReport, measures: "Measures | None" = None) -> Ite
     if len(report.disagreement) > 1:
         yield _disagreement(report)
     if measures is not None:
-        yield from class_blocks(measures, report.best_single)
+        yield from class_blocks(measures, report.shown(report.best_single))
 
 
 def _ways(report: EnsembleReport) -> Table:

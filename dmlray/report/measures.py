@@ -16,7 +16,7 @@ from dmlray.data.predictions import Predictions, load_predictions
 from dmlray.ensemble.bootstrap import rank_pairs, resampled_gaps
 from dmlray.ensemble.candidates import VALIDATION_FILE
 from dmlray.ensemble.combine import combine
-from dmlray.ensemble.origin import OTHER
+from dmlray.ensemble.origin import is_own, origin, snapshot_file, snapshot_of
 from dmlray.ensemble.parts import Rows, gap_on, split_videos, take_lists
 from dmlray.ensemble.report import EnsembleReport
 from dmlray.ensemble.scale import scaled
@@ -77,7 +77,7 @@ def measure_ensemble(
     """
     kept = [pick.trial for pick in report.curve if pick.kept]
     temperatures = {member.trial: member.temperature for member in report.members}
-    if not all(0 <= trial < OTHER for trial in (report.best_single, *kept)) or not set(kept) <= set(temperatures):
+    if not all(map(is_own, (report.best_single, *kept))) or not set(kept) <= set(temperatures):
         return None
     ensemble = load_predictions(folder.ensemble(name) / VALIDATION_FILE)
     names = read_vocabulary(vocabulary, ensemble.classes) if vocabulary else _packaged_names(folder.ensemble(name))
@@ -85,7 +85,7 @@ def measure_ensemble(
     if not rows.size:
         return None
     few, many = evenly(rows, GROWTH_VIDEOS), evenly(rows, CLASS_VIDEOS)
-    stores = {trial: load_predictions(folder.trial(trial) / VALIDATION_FILE) for trial in {*kept, report.best_single}}
+    stores = {number: _store(folder, number) for number in {*kept, report.best_single}}
     chosen = {trial: scaled(take(stores[trial], few), temperatures[trial]) for trial in set(kept)}
     return Measures(
         growth=growth(chosen, kept),
@@ -127,6 +127,13 @@ def take(predictions: Predictions, rows: Rows) -> Predictions:
 def evenly(rows: Rows, most: int) -> Rows:
     """At most ``most`` of ``rows``, spread evenly."""
     return rows[:: -(-len(rows) // most)] if len(rows) > most else rows
+
+
+def _store(folder: SweepFolder, number: int) -> Predictions:
+    _, trial = origin(number, folder.path.name, ())
+    snapshot = snapshot_of(number)
+    file = VALIDATION_FILE if snapshot is None else snapshot_file(snapshot, "validation")
+    return load_predictions(folder.trial(trial) / file)
 
 
 def _packaged_names(ensemble: Path) -> list[str]:

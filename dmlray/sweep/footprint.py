@@ -26,15 +26,16 @@ def sampled_configs(space: Space, seed: int = 0) -> list[TrialConfig]:
 def trial_bytes(config: TrialConfig, schema: Schema, videos: int, *, has_ended: bool = False) -> int:
     """Bytes of a trial's checkpoints and of its predictions for ``videos``, those of validation and test together.
 
-    While it is trained, at most; once it ``has_ended`` its best checkpoint is left. Raises ConfigError for a
-    configuration that does not fit ``schema``.
+    While it is trained, at most; once it ``has_ended``, with the ``snapshots`` checkpoints that are left. Raises
+    ConfigError for a configuration that does not fit ``schema``.
     """
     with torch.random.fork_rng(devices=[]), torch.device("meta"):
         numbers: int = sum(tensor.numel() for tensor in build_model(config, schema).state_dict().values())
     has_average = getattr(config.optimizer, "ema_decay", None) is not None
     checkpoint = 4 * numbers * (_STATES + has_average)
-    # The newest, and the bests of the last two.
-    kept = 1 if has_ended else min(config.epochs, max(2, config.average_last) + 2)
+    # The newest, and the best of now and of the epoch before.
+    most = config.snapshots if has_ended else max(2, config.average_last) + max(2, config.snapshots)
+    kept = min(config.epochs, most)
     pair = 8  # label and score
     return kept * checkpoint + videos * (min(TOP, schema.classes) * pair + _PREDICTION_BYTES)
 

@@ -1,4 +1,4 @@
-"""Checkpoints that no trial goes on from any more: of a trial that has ended, all but its best epoch's."""
+"""Checkpoints that no trial goes on from any more: of a trial that has ended, all but those of its best epochs."""
 
 from collections.abc import Sequence
 from contextlib import suppress
@@ -6,7 +6,7 @@ from contextlib import suppress
 from dmlray.sweep.director import Change
 from dmlray.sweep.records import TrialRecord, TrialState
 from dmlray.sweep.settings import SweepFolder
-from dmlray.train.resume import checkpoint_name, prune_checkpoints
+from dmlray.train.resume import best_epochs, checkpoint_name, prune_checkpoints
 
 
 class Trimming:
@@ -25,5 +25,7 @@ class Trimming:
                 checkpoints = self._folder.trial(trial.number) / "checkpoints"
                 if not (checkpoints / checkpoint_name(trial.best_epoch)).exists():
                     continue  # a trial that keeps its last epoch was stopped early
+                config = trial.config
+                kept = best_epochs(trial.history, config.get("snapshots", 1), config.get("keep", "best"))
                 with suppress(OSError):  # then it takes more room than it needs, and is right all the same
-                    prune_checkpoints(checkpoints, {trial.best_epoch})
+                    prune_checkpoints(checkpoints, {trial.best_epoch, *kept})

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import safetensors
 import safetensors.torch
 from pydantic import Field, NonNegativeInt, PositiveInt, ValidationError
 from safetensors import SafetensorError
@@ -129,6 +130,18 @@ def checkpoint_digest(path: Path) -> str:
     """SHA-256 of the file, in hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def has_trained(path: Path) -> bool:
+    """Whether the model of a checkpoint is an average, beside which it holds what goes on being trained.
+
+    Only the file's header is read. Raises StorageError where it is none of a checkpoint.
+    """
+    try:
+        with safetensors.safe_open(path, "pt") as file:
+            return any(name.startswith("trained.") for name in file.keys())  # noqa: SIM118 - it is no mapping
+    except (OSError, SafetensorError) as error:
+        raise StorageError(path, f"the checkpoint cannot be read: {error}") from error
 
 
 def load_checkpoint(path: Path, digest: str | None, config: TrialConfig, data: str | None = None) -> CheckpointState:

@@ -20,6 +20,10 @@ class TrialLog:
         """File name to SHA-256 of every checkpoint it tells of."""
         return {line["checkpoint"]: line["digest"] for line in self.lines if "digest" in line}
 
+    def history(self) -> list[tuple[int, float]]:
+        """(finished epochs, val_gap), ascending."""
+        return [(line["epoch"], line["metrics"]["val_gap"]) for line in self.lines if "metrics" in line]
+
     def rewind(self, epoch: int) -> None:
         """Drop the epochs after ``epoch``: they will be trained again, and each stands here once."""
         self.lines = [line for line in self.lines if line.get("epoch", 0) <= epoch]

@@ -1,5 +1,6 @@
 """Where a trial goes on from: its newest good checkpoint, whose best epoch is still there too."""
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -67,6 +68,16 @@ def _age(name: str) -> tuple[str, str]:
     """What orders the names of checkpoints as they came."""
     epoch, _, step = name.removesuffix(".safetensors").partition("-step-")
     return epoch, step
+
+
+def best_epochs(history: Iterable[tuple[int, float]], count: int, keep: str = "best") -> set[int]:
+    """The ``count`` epochs of ``history`` (epoch, val_gap) with the highest val_gap, of like ones the first; or, to
+    ``keep`` the last, the last ones.
+    """
+    if keep == "last":
+        return set(sorted((epoch for epoch, _ in history), reverse=True)[:count])
+    finite = [(-gap, epoch) for epoch, gap in history if math.isfinite(gap)]
+    return {epoch for _, epoch in sorted(finite)[:count]}
 
 
 def prune_checkpoints(folder: Path, keep_epochs: set[int]) -> None:

@@ -34,6 +34,7 @@ from dmlray.train.optim import build_optimizer
 from dmlray.train.part import LeavingError, Part
 from dmlray.train.resume import (
     ResumePoint,
+    best_epochs,
     checkpoint_name,
     find_resume_point,
     furthest,
@@ -66,7 +67,7 @@ def run_trial(
     With ``peers`` every worker makes this call; the first one alone reports and writes. ``watch`` hears of every batch.
 
     ``task.directory`` then holds config.json, log.jsonl, checkpoints/ (the newest 2, or those to be averaged, and the
-    best), predictions.arrow (validation, best epoch) and, once complete and where there is a test split,
+    best ``snapshots``), predictions.arrow (validation, best epoch) and, once complete and where there is a test split,
     test_predictions.arrow.
 
     On a CPU all of it (but for timings) depends on the task and its data only, not on what else ran in the process or
@@ -166,7 +167,9 @@ class _Trial:
             self._keep_predictions("validation", result, digest)
         # The checkpoint before this one keeps its best too, so that a trial can go on from either.
         newest = range(stats.epoch + 1 - max(2, self._config.average_last), stats.epoch + 1)
-        prune_checkpoints(self._checkpoints, {*newest, best.epoch, (previous or best).epoch})
+        history = [*self._log.history(), (stats.epoch, gap)]
+        among_best = best_epochs(history, self._config.snapshots, self._config.keep)
+        prune_checkpoints(self._checkpoints, {*newest, best.epoch, (previous or best).epoch, *among_best})
         self._laps.lap("checkpoint_s")
         report = EpochReport(stats.epoch, metrics | stats.metrics() | self._laps.take(), name, digest)
         self._note_memory(stats)

@@ -1,5 +1,7 @@
 """What members cost, measured on trials that were really trained."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -26,9 +28,13 @@ def trained(tmp_path_factory):
     return open_splits(data)["validation"], [folder / "0", folder / "1"]
 
 
+def known(directories):
+    return load_candidates((number, f"model {number}", path) for number, path in enumerate(directories))
+
+
 def test_size_is_that_of_the_parameters(trained):
     dataset, directories = trained
-    costs = measure_costs(directories, dataset)
+    costs = measure_costs(known(directories), dataset)
     width = sum(modality.width for modality in VIDEO.modalities)
     assert costs.mb[0] == pytest.approx((width + 1) * VIDEO.classes * 4 / 1e6)
     assert costs.mb[1] > costs.mb[0]
@@ -37,9 +43,9 @@ def test_size_is_that_of_the_parameters(trained):
 
 def test_the_selection_keeps_to_its_budget_and_shows_the_front(trained):
     dataset, directories = trained
-    candidates = load_candidates((number, f"model {number}", path) for number, path in enumerate(directories))
+    candidates = known(directories)
     settings = EnsembleSettings(top=2, size=4, resamples=5)
-    small, large = measure_costs(directories, dataset).mb
+    small, large = measure_costs(known(directories), dataset).mb
     report = search_ensemble(candidates, settings, Limits(small * 1.01, None, dataset)).report
     assert [member.trial for member in report.members] == [0]
     assert report.budgets == {"max_mb": small * 1.01}
@@ -54,7 +60,7 @@ def test_the_selection_keeps_to_its_budget_and_shows_the_front(trained):
 
 def test_a_missing_checkpoint_is_named(trained, tmp_path):
     with pytest.raises(StorageError, match=r"config\.json"):
-        measure_costs([tmp_path], trained[0])
+        measure_costs([replace(known(trained[1])[0], directory=tmp_path)], trained[0])
 
 
 @pytest.mark.parametrize("scale", ["temperature", "none"])
@@ -62,7 +68,7 @@ def test_full_outputs_give_what_is_reported(trained, scale):
     """Stores of all classes estimate nothing: the dense figures must be theirs."""
     dataset, directories = trained
     splits = open_splits(dataset.path.parent)
-    candidates = load_candidates((number, f"model {number}", path) for number, path in enumerate(directories))
+    candidates = known(directories)
     settings = EnsembleSettings(top=2, size=3, resamples=5, scale=scale, weights="count")
     stored = search_ensemble(candidates, settings)
     dense = search_ensemble(candidates, settings, None, DenseBlender(splits, 0, CPU))
@@ -89,10 +95,10 @@ def test_other_videos_than_the_stores_are_refused(trained):
 def test_what_fewer_bits_cost_is_told(trained, precision):
     dataset, directories = trained
     splits = open_splits(dataset.path.parent)
-    candidates = load_candidates((number, f"model {number}", path) for number, path in enumerate(directories))
+    candidates = known(directories)
     settings = EnsembleSettings(top=2, size=3, resamples=5, precision=precision)
-    costs = measure_costs(directories, dataset, precision)
-    assert (costs.mb < 0.6 * measure_costs(directories, dataset).mb).all()
+    costs = measure_costs(known(directories), dataset, precision)
+    assert (costs.mb < 0.6 * measure_costs(known(directories), dataset).mb).all()
     report = search_ensemble(candidates, settings, None, DenseBlender(splits, 0, CPU)).report
     assert report.precision == precision
     own, whole = report.figures["ensemble"], report.figures["float32"]

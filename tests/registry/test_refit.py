@@ -86,7 +86,7 @@ def test_a_distilled_member_is_refused(tmp_path: Path) -> None:
 
 def test_the_space_trains_each_member_once() -> None:
     members = [member(7, 4), member(2, 3, modalities=["visual"]), member(9, 4, epochs=5), member(1, 2, average_last=3)]
-    space, trials = refit_space(members, [], 100)
+    space, trials = refit_space(members, [False] * 4, 100)
     assert [one.name for one in space.configurations] == ["trial 7", "trial 2", "trial 1"]
     assert trials == [0, 1, 0, 2]  # what differed only in epochs that are not trained now is the same
     for one, place in zip(members, trials, strict=True):

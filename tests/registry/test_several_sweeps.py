@@ -6,6 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from dmlray.cli.ensemble import _others
 from dmlray.data.dataset import open_splits
@@ -13,7 +15,7 @@ from dmlray.ensemble.candidates import Candidate, load_candidates
 from dmlray.ensemble.choice import EnsembleSettings
 from dmlray.ensemble.dense import DenseBlender
 from dmlray.ensemble.members import evaluation_seed
-from dmlray.ensemble.origin import number_of, origin, shown
+from dmlray.ensemble.origin import Snapshot, is_own, number_of, origin, shown, snapshot_number, snapshot_of
 from dmlray.ensemble.report import save_ensemble
 from dmlray.ensemble.runs import ensemble_run
 from dmlray.ensemble.search import search_ensemble
@@ -33,6 +35,21 @@ def test_numbers_tell_trials_of_sweeps_apart() -> None:
         ("first", 3), ("second", 3), ("third", 0), ("first", -2),
     ]  # fmt: skip
     assert [shown(number, others) for number in (3, number_of(1, 12), -2)] == ["3", "third/12", "-2"]
+
+
+@given(trial=st.integers(0, 99_999), epoch=st.integers(1, 100_000), is_raw=st.booleans(), place=st.integers(-1, 9_000))
+def test_numbers_tell_the_models_of_a_trial_apart(trial: int, epoch: int, is_raw: bool, place: int) -> None:
+    others = [f"other{n}" for n in range(9_001)]
+    snapshot = Snapshot(epoch, is_raw)
+    number = snapshot_number(trial, snapshot)
+    number = number if place < 0 else number_of(place, number)
+    assert number < 2**53  # a JSON reader may know no larger whole numbers
+    assert (snapshot_of(number), is_own(number)) == (snapshot, place < 0)
+    assert origin(number, "own", others) == ("own" if place < 0 else others[place], trial)
+    sweep = "" if place < 0 else f"{others[place]}/"
+    assert shown(number, others) == f"{sweep}{trial}@{epoch}" + ("-raw" if is_raw else "")
+    plain = trial if place < 0 else number_of(place, trial)
+    assert (snapshot_of(plain), is_own(plain), snapshot_of(-1), is_own(-1)) == (None, place < 0, None, False)
 
 
 @pytest.fixture(scope="module")

@@ -27,19 +27,29 @@ space:
 """
 
 
-def train_sweep(results: Path, trials: int) -> SweepFolder:
-    """``trials`` small trials on made-up data, in ``results``/toy."""
-    data = write_data(results / "data", VIDEO)
+def train_sweep(results: Path, trials: int, space: str = SPACE, name: str = "toy") -> SweepFolder:
+    """``trials`` small trials on made-up data, in ``results``/``name``."""
+    folder, config = new_sweep(results, trials, space, name)
+    train_here([1] * trials, folder, config, [])
+    return folder
+
+
+def new_sweep(
+    results: Path, trials: int, space: str = SPACE, name: str = "toy", **settings: Any
+) -> tuple[SweepFolder, SweepConfig]:
+    """A sweep of which nothing has been trained, on made-up data."""
+    data = results / "data"
+    if not data.exists():
+        write_data(data, VIDEO)
     config = SweepConfig(
-        name="toy",
+        name=name,
         data=data,
         fingerprints={name: dataset.fingerprint for name, dataset in open_splits(data).items()},
         trials=trials,
         tracking_uri=f"sqlite:///{results / 'mlflow.db'}",
+        **settings,
     )
-    folder = create_sweep(results, config, load_text(results, SPACE))
-    train_here([1] * trials, folder, config, [])
-    return folder
+    return create_sweep(results, config, load_text(results, space)), config
 
 
 def train_here(left: list[int], folder: SweepFolder, config: SweepConfig, listeners: list[Listener], *_: Any) -> None:
@@ -50,9 +60,14 @@ def train_here(left: list[int], folder: SweepFolder, config: SweepConfig, listen
         director = StudyDirector(config, folder, load_space(folder.space), study, check)
         for listener in listeners:
             director.listen(listener)
-        while (task := director.next_task()) is not None:
-            if not left:
-                raise InterruptedSweepError("stopped")
-            left.pop()
-            outcome = run_trial(task, lambda report, n=task.number: director.on_event(Event(n, report)), CPU)
-            director.on_event(Event(task.number, TrialEnd(outcome=outcome)))
+        drive(director, left)
+
+
+def drive(director: StudyDirector, left: list[int]) -> None:
+    """Train, in this process, what the director asks for, until as many trials as are ``left`` have been."""
+    while (task := director.next_task()) is not None:
+        if not left:
+            raise InterruptedSweepError("stopped")
+        left.pop()
+        outcome = run_trial(task, lambda report, n=task.number: director.on_event(Event(n, report)), CPU)
+        director.on_event(Event(task.number, TrialEnd(outcome=outcome)))
