@@ -114,6 +114,7 @@ def test_verbose_tells_of_every_epoch_on_a_terminal() -> None:
     assert "trial   3 epoch" in file.getvalue()
 
 
+@pytest.mark.thorough
 def test_tables_fit_into_eighty_columns_and_have_no_colour_unasked(tmp_path: Path) -> None:
     make_sweep(tmp_path, trained, 6)
     for command in (["top", "first"], ["status", "first"]):

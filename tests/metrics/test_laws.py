@@ -128,6 +128,7 @@ def test_top_k_of_many_classes_is_that_of_each_score_ranked(classes, values, k, 
     assert np.array_equal(found, np.take_along_axis(scores, labels, axis=1))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("threads", [1, 3])
 def test_gap_of_many_videos_depends_on_no_thread(threads):
     random = np.random.default_rng(0)

@@ -19,6 +19,7 @@ def configs():
     return [TrialConfig.model_validate(space.suggest(RandomSuggester(seed))) for seed in range(16)]
 
 
+@pytest.mark.thorough
 def test_every_pooling_and_head_of_the_winners_can_be_built_for_youtube_8m(configs):
     for config in configs:
         check_buildable(config, PRESETS["yt8m-frame"])

@@ -83,6 +83,7 @@ def test_a_grid_has_no_continuous_parameters(tmp_path: Path) -> None:
         check_grid(space)
 
 
+@pytest.mark.thorough
 def test_sobol_points_do_not_depend_on_those_before() -> None:
     first = [sobol_point(3, 2**40, index) for index in range(8)]
     assert sobol_point(3, 2**40, 5) == first[5]
