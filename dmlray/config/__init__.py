@@ -48,7 +48,7 @@ from dmlray.config.model import (
     StatisticsPooling,
     TransformerEncoder,
 )
-from dmlray.config.trial import TrialConfig
+from dmlray.config.trial import TrialConfig, in_full
 
 __all__ = [
     "AdamConfig",
@@ -92,4 +92,5 @@ __all__ = [
     "StatisticsPooling",
     "TransformerEncoder",
     "TrialConfig",
+    "in_full",
 ]

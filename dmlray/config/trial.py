@@ -1,8 +1,9 @@
 """Everything that one trial learns by."""
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, PositiveFloat, PositiveInt
+from pydantic import Field, PositiveFloat, PositiveInt, ValidationError
 
 from dmlray.config.base import Config, Dropout
 from dmlray.config.learning import AdamConfig, LossConfig, Optimizer
@@ -47,3 +48,14 @@ class TrialConfig(Config):
     bucketing: bool = False  # batches of videos of like lengths: less padding, less variety within a batch
     keep: Literal["best", "last"] = "best"  # the epoch whose model is the trial's: best on validation, or the last
     epochs: PositiveInt = 5
+
+
+def in_full(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A TrialConfig as JSON that may come from an older version: fields that are newer have their defaults.
+
+    What is no TrialConfig stays as it is.
+    """
+    try:
+        return TrialConfig.model_validate(config).model_dump(mode="json")
+    except ValidationError:
+        return dict(config)

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
+from dmlray.config import in_full
 from dmlray.errors import ConfigError, DmlrayError, LeaseLostError, StorageError
 from dmlray.failpoints import reach
 from dmlray.sweep.asking import Candidate, Check, fingerprint, next_candidate
@@ -50,6 +51,7 @@ class Study:
                 self._sealed = True
         self._frozen = FrozenTrials()
         self._prior: list[FrozenTrial] | None = None
+        self._tried: set[str] | None = None
         self._load()
 
     @classmethod
@@ -95,7 +97,8 @@ class Study:
         """
         with closing(cls.open(path)) as study, study._store.driving(on_lost, say):
             study._load()  # another driver may have written until now
-            study._past()  # else the first suggestion would wait for it
+            study._past()  # else the first suggestion would wait for it, and for what was tried
+            study._known()
             yield study
 
     def is_driven(self) -> bool:
@@ -104,7 +107,7 @@ class Study:
 
     def _load(self) -> None:
         self._rows = {row.record.number: row for row in self._store.read(sealed=self._sealed)}
-        self._tried = {fingerprint(row.record.config) for row in self._rows.values()}
+        self._tried = None
 
     def close(self) -> None:
         """Let go of the file."""
@@ -254,7 +257,13 @@ class Study:
         if self._prior is None:
             self._prior = told(space, self._store.attributes().get("prior", []))
         past = [*self._prior, *self._past()]
-        return next_candidate(suggestions(space, self.sampler, self.seed, len(self._rows), past), self._tried, check)
+        return next_candidate(suggestions(space, self.sampler, self.seed, len(self._rows), past), self._known(), check)
+
+    def _known(self) -> set[str]:
+        """Fingerprints of what was tried, also by an older version, of which configurations had fewer fields."""
+        if self._tried is None:
+            self._tried = {fingerprint(in_full(row.record.config)) for row in self._rows.values()}
+        return self._tried
 
     def _add(self, candidate: Candidate) -> TrialRecord:
         number = len(self._rows)
@@ -265,7 +274,7 @@ class Study:
             attributes["failure"] = {"reason": "bad_config", "message": candidate.refusal}
             state = TrialState.failed
         self._store.add(number, candidate.proposal, attributes, state)
-        self._tried.add(fingerprint(candidate.config))
+        self._known().add(fingerprint(candidate.config))
         return self._reread(number)
 
     def _remember(self, space: Space) -> None:

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from dmlray.atomic import atomic_path
-from dmlray.config import Config, TrialConfig
+from dmlray.config import Config, TrialConfig, in_full
 from dmlray.errors import StorageError
 from dmlray.failpoints import reach
 from dmlray.train.part import Part
@@ -239,7 +239,7 @@ def _parse(path: Path, payload: bytes) -> tuple[dict[str, Tensor], _Header]:
 
 
 def _check_same(path: Path, header: _Header, config: TrialConfig, data: str | None) -> None:
-    wanted, found = config.model_dump(mode="json"), _in_full(header.config)
+    wanted, found = config.model_dump(mode="json"), in_full(header.config)
     differing = sorted(key for key in wanted.keys() | found.keys() if wanted.get(key) != found.get(key))
     if differing:
         key = differing[0]
@@ -247,11 +247,3 @@ def _check_same(path: Path, header: _Header, config: TrialConfig, data: str | No
         raise StorageError(path, f"the checkpoint of another configuration: {problem}")
     if data is not None and header.data != data:
         raise StorageError(path, f"the checkpoint of other data ({header.data[:12]}…, not {data[:12]}…)")
-
-
-def _in_full(config: dict[str, Any]) -> dict[str, Any]:
-    """A configuration that an older version wrote has not the fields that came later: they have their defaults."""
-    try:
-        return TrialConfig.model_validate(config).model_dump(mode="json")
-    except ValidationError:
-        return config

@@ -5,6 +5,7 @@ import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import optuna
@@ -14,8 +15,10 @@ from hypothesis import strategies as st
 
 from dmlray.config import TrialConfig
 from dmlray.errors import ConfigError, DmlrayError, StorageError, SweepExistsError
+from dmlray.sweep import asking
 from dmlray.sweep.asking import fingerprint
 from dmlray.sweep.frozen import FrozenTrials
+from dmlray.sweep.sampler import Proposal
 from dmlray.sweep.space import Space
 from dmlray.sweep.store import Store
 from dmlray.sweep.study import Study, TrialRecord, TrialState
@@ -62,6 +65,28 @@ def train(study: Study, record: TrialRecord) -> None:
 
 def started(study: Study, space: Space) -> int:
     return study.start(study.ask(space).number).number
+
+
+def test_what_an_older_version_tried_is_not_tried_again(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its configurations have not the fields that came later."""
+    few = load_text(tmp_path, "space: {batch_size: {choice: [16, 32, 64]}}\n")
+    resolve = asking._resolve
+
+    def older(proposal: Proposal, check: asking.Check | None) -> asking.Candidate:
+        found = resolve(proposal, check)
+        return replace(found, config={key: found.config[key] for key in found.config.keys() - {"snapshots"}})
+
+    with monkeypatch.context() as then, closing(Study.open(path)) as study:
+        then.setattr(asking, "_resolve", older)
+        tried = [study.ask(few) for _ in range(2)]
+    assert all("snapshots" not in record.config for record in tried)
+    with closing(Study.open(path)) as study:
+        third = study.ask(few)
+        assert third.config["batch_size"] not in {record.config["batch_size"] for record in tried}
+        with pytest.raises(asking.SpaceExhaustedError):
+            study.ask(few)
 
 
 def test_the_life_of_a_trial(study: Study, space: Space) -> None:
