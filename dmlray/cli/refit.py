@@ -83,10 +83,9 @@ def _create_or_check(
     """Make the sweep, or find that it is this very refit; gives the number of each member's trial."""
     from dmlray.data.dataset import Dataset
     from dmlray.ensemble.members import load_trial_model
-    from dmlray.ensemble.origin import snapshot_of
-    from dmlray.registry.export import PACKAGE, load_report
+    from dmlray.registry.export import PACKAGE
     from dmlray.registry.package import load_package
-    from dmlray.registry.refit import SPLITS, refit_data, refit_space
+    from dmlray.registry.refit import SPLITS, refit_data, refit_space, trains_the_same
     from dmlray.sweep.inputs import check_inputs
     from dmlray.sweep.session import create_sweep, new_config
     from dmlray.sweep.settings import load_settings
@@ -104,16 +103,17 @@ def _create_or_check(
     members = package.contents.members
     if foreign := [one.sweep for one in members if one.sweep != original.name]:
         raise UsageError(f"a member is a trial of sweep {foreign[0]}: only members of {original.name} are trained anew")
-    numbers = [one.trial for one in load_report(chosen.ensemble(name)).members]  # those of the package, in its order
-    pairs = zip(members, numbers, strict=True)
-    averaged = [load_trial_model(chosen.trial(one.trial), snapshot_of(number)).is_average for one, number in pairs]
+    averaged = [
+        load_trial_model(chosen.trial(one.trial)).is_average if one.is_average is None else one.is_average
+        for one in members
+    ]
     space, trials = refit_space(members, averaged, videos)
     if not sweep.settings.is_file():
         uri = tracking_uri or original.tracking_uri
         config = new_config(sweep.path.name, data, space, len(set(trials)), original.seed, "grid", resources, uri)
         config = config.model_copy(update={"refit": package.contents.name})
         create_sweep(sweep.path.parent, config, space)
-    elif load_space(sweep.space).fingerprint != space.fingerprint or load_settings(sweep).data != data.absolute():
+    elif not trains_the_same(load_space(sweep.space), space) or load_settings(sweep).data != data.absolute():
         raise SweepExistsError(f"{sweep.path} exists already and trains something else: choose another --name")
     return trials
 

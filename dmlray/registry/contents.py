@@ -33,8 +33,9 @@ class PackagedMember(Config):
     ``precision``.
 
     ``gap`` is its own on the selection part; scores are sigmoid(logits / ``temperature``); ``seed`` draws its frames
-    where its configuration asks for random ones; ``checkpoint`` is the SHA-256 of the file it was taken from, and
-    ``is_raw`` says that it is what stands behind an average there.
+    where its configuration asks for random ones; ``checkpoint`` is the SHA-256 of the file it was taken from.
+    ``is_average`` where the mean of the last epochs' models stood for the last one's (None: packed by a version that
+    did not note it), ``is_raw`` where it is what was trained, beside which an average was kept.
     """
 
     name: str
@@ -48,6 +49,7 @@ class PackagedMember(Config):
     config: TrialConfig
     file: str
     checkpoint: str
+    is_average: bool | None = None
     is_raw: bool = False
     precision: Precision = "float32"
 

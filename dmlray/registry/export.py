@@ -149,6 +149,7 @@ def _export(
         config=found.config,
         file=file,
         checkpoint=found.checkpoint,
+        is_average=found.is_average,
         is_raw=snapshot is not None and snapshot.is_raw,
         precision=precision,
     )

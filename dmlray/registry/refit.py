@@ -10,7 +10,7 @@ from pathlib import Path
 
 import yaml
 
-from dmlray.config import CosineSchedule, TrialConfig
+from dmlray.config import CosineSchedule, TrialConfig, in_full
 from dmlray.data.dataset import open_splits
 from dmlray.data.union import join_splits
 from dmlray.ensemble.candidates import Candidate
@@ -85,6 +85,12 @@ def refit_space(members: Sequence[PackagedMember], averaged: Sequence[bool], vid
     }
     text = yaml.safe_dump(document, sort_keys=False)
     return parse_space(parse_yaml(text, "the refit")), [different.index(config) for config in configs]
+
+
+def trains_the_same(one: Space, other: Space) -> bool:
+    """Whether two spaces name the same configurations; an older version may have written one, with fewer fields."""
+    mine, theirs = ([in_full(row.config) for row in space.configurations] for space in (one, other))
+    return mine == theirs
 
 
 def _names(members: Sequence[PackagedMember]) -> list[str]:

@@ -1,6 +1,7 @@
 """Members trained anew on all data: what is trained, on what, and what the package says of it."""
 
 import json
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from dmlray.registry import Package, load_package
 from dmlray.registry.card import model_card
 from dmlray.registry.contents import PackagedMember
 from dmlray.registry.find import find_package
-from dmlray.registry.refit import refit_configuration, refit_data, refit_space
+from dmlray.registry.refit import refit_configuration, refit_data, refit_space, trains_the_same
 from dmlray.sweep.settings import SweepFolder, load_settings
 from tests.registry.conftest import package_of
 from tests.registry.sweeps import LINEAR
@@ -93,6 +94,17 @@ def test_the_space_trains_each_member_once() -> None:
         config = TrialConfig.model_validate(space.configurations[place].config)
         assert config == refit_configuration(one, False, 100)
     assert (space.trials, space.stopping.rule, space.dimensions) == (3, "none", 0)
+
+
+def test_a_refit_that_an_older_version_began_is_the_same() -> None:
+    """Its space has not the fields that came later."""
+    space, _ = refit_space([member(7, 4), member(2, 3, modalities=["visual"])], [False] * 2, 100)
+    older = [replace(row, config={key: row.config[key] for key in row.config.keys() - {"snapshots", "compile"}})
+             for row in space.configurations]  # fmt: skip
+    assert trains_the_same(replace(space, configurations=tuple(older)), space)
+    assert not trains_the_same(replace(space, configurations=tuple(older[:1])), space)
+    longer = [replace(row, config={**row.config, "epochs": 5}) for row in older]
+    assert not trains_the_same(replace(space, configurations=tuple(longer)), space)
 
 
 def test_a_union_holds_the_videos_of_all(tmp_path: Path) -> None:
