@@ -123,9 +123,10 @@ def select_ensemble(
 ) -> EnsembleResult:
     """Choose at most ``top`` of a sweep's finished trials, or of predictions of the same videos, by GAP@20.
 
-    The settings are those of `dmlray ensemble`. The result has ``weights`` by trial (or by place), ``gap`` on videos
-    that the selection never saw, and the whole ``report``. All of it comes from the stored best labels; no model is
-    run and nothing is written, so to predict with an ensemble choose it by the command.
+    The settings are those of `dmlray ensemble`; candidates are the trials' own models, without snapshots. The result
+    has ``weights`` by trial (or by place), ``gap`` on videos that the selection never saw, and the whole ``report``.
+    All of it comes from the stored best labels; no model is run and nothing is written, so to predict with an ensemble
+    choose it by the command.
 
     Raises UsageError where there is nothing to choose from, DataError where members do not belong together.
     """

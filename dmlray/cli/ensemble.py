@@ -48,7 +48,7 @@ def ensemble(
         bool, typer.Option("--front", help="Also show the GAP that less memory or time would buy.")
     ] = False,
     from_stores: Annotated[
-        bool, typer.Option("--from-stores", help="Measure on the stored 50 best classes alone; no model is run.")
+        bool, typer.Option("--from-stores", help="Measure on the stored 50 best classes alone; no member is run.")
     ] = False,
     report_split: Annotated[float, typer.Option(help="Share of validation videos kept from the selection.")] = 0.5,
     members: Annotated[
@@ -133,26 +133,30 @@ def _choose(
     from dmlray.registry.outside import load_outside
     from dmlray.sweep.settings import load_settings
 
-    candidates = _candidates(folder, splits, snapshots)
+    candidates = _candidates(folder, config, splits, snapshots)
     for place, other in enumerate(others):
-        candidates += joining(_candidates(other, splits, snapshots), place, load_settings(other).seed)
+        theirs = load_settings(other)
+        candidates += joining(_candidates(other, theirs, splits, snapshots), place, theirs.seed)
     candidates += load_outside(outside, splits["validation"])
     blender = None if from_stores or outside else DenseBlender(splits, config.seed, best_device())
     return search_ensemble(candidates, settings, limits, blender, [other.path.name for other in others])
 
 
-def _candidates(folder: "SweepFolder", splits: "Mapping[str, Dataset]", snapshots: bool) -> "list[Candidate]":
+def _candidates(
+    folder: "SweepFolder", config: "SweepConfig", splits: "Mapping[str, Dataset]", snapshots: bool
+) -> "list[Candidate]":
     """A sweep's finished trials, and if wanted the other models that are left of them."""
     from dmlray.cli.console import Bar
     from dmlray.ensemble.scoring import best_device
-    from dmlray.ensemble.sweeps import finished_candidates, snapshot_candidates
+    from dmlray.ensemble.sweeps import finished_trials, snapshot_candidates
 
-    candidates = finished_candidates(folder)
+    trials = finished_trials(folder)
+    candidates = [own for _, own in trials]
     if snapshots:
-        with Bar(f"snapshots of {folder.path.name}", "trials") as bar:
-            more = list(snapshot_candidates(folder, splits, best_device(), bar.update))
+        with Bar(f"snapshots of {config.name}", "trials") as bar:
+            more = list(snapshot_candidates(trials, splits, config.seed, best_device(), bar.update))
         if candidates and not more:
-            warn(f"sweep {folder.path.name} has no snapshots: its trials keep more with `snapshots: 3` in the space")
+            warn(f"sweep {config.name} has no snapshots: its trials keep more with `snapshots: 3` in the space")
         candidates += more
     return candidates
 

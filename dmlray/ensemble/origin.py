@@ -8,8 +8,8 @@ SNAPSHOT = 1_000_000_000  # trial 3 after 4 epochs is 8000000003, its model with
 
 
 class Snapshot(NamedTuple):
-    """Another model of a trial than the one that it is known by: that of ``epoch``; ``is_raw`` where an average of
-    parameters stands for it, and this is what was averaged last.
+    """Another model of a trial than the one that it is known by: that of ``epoch``; ``is_raw`` where the parameters are
+    those that were trained, beside which an average of parameters is kept.
     """
 
     epoch: int

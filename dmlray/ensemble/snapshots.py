@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import torch
 
+from dmlray.copies import bring
 from dmlray.data.dataset import Dataset
 from dmlray.data.predictions import Predictions, load_predictions, save_predictions
 from dmlray.ensemble.candidates import Candidate
@@ -47,6 +48,7 @@ def snapshots_of(
     seed = evaluation_seed(sweep_seed, own.trial)
     for checkpoint in checkpoints:
         path = own.directory / "checkpoints" / checkpoint.name
+        bring(own.directory, checkpoint.digest)  # of a trial that was fetched without its checkpoints
         if not path.is_file():
             continue
         is_own = checkpoint.digest == own.validation.meta.get("checkpoint")
@@ -83,17 +85,19 @@ class _Model:
         ``store`` has the trial's own predictions.
         """
         path = self.own.directory / snapshot_file(self.snapshot, split)
-        meta = {**store.meta, "checkpoint": self.digest, "raw": str(self.snapshot.is_raw)}
+        meta = {**store.meta, "checkpoint": self.digest, "raw": str(self.snapshot.is_raw), "data": dataset.fingerprint}
         with suppress(StorageError):
             if (stored := load_predictions(path)).meta == meta:
                 return stored
+        try:
+            found = score_split([self._member(dataset, device)], dataset, store, device)
+        except MemberScoreError as error:
+            raise DataError(self.path, str(error)) from error
+        save_predictions(path, replace(found, meta=meta))
+        return load_predictions(path)  # mapped, where the others fill memory
+
+    def _member(self, dataset: Dataset, device: torch.device) -> MemberModel:
         config = load_trial_config(self.own.directory)
         parameters = trial_model(self.path, self.digest, config, is_raw=self.snapshot.is_raw).parameters
         model = build_member(config, dataset.schema, parameters, self.path).to(device)
-        member = MemberModel(self.own.name, config, model, weight=1.0, seed=self.seed)
-        try:
-            found = replace(score_split([member], dataset, store, device), meta=meta)
-        except MemberScoreError as error:
-            raise DataError(self.path, str(error)) from error
-        save_predictions(path, found)
-        return found
+        return MemberModel(self.own.name, config, model, weight=1.0, seed=self.seed)

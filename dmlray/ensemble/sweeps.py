@@ -13,31 +13,32 @@ from dmlray.ensemble.origin import number_of, origin
 from dmlray.ensemble.snapshots import Checkpoint, snapshots_of
 from dmlray.sweep.records import TrialRecord, TrialState
 from dmlray.sweep.runs import label
-from dmlray.sweep.settings import SweepFolder, load_settings
+from dmlray.sweep.settings import SweepFolder
 from dmlray.sweep.study import Study
 
 
-def finished_trials(folder: SweepFolder) -> list[TrialRecord]:
-    """Those that trained all their epochs. Raises StorageError where the study is damaged."""
+def finished_trials(folder: SweepFolder) -> list[tuple[TrialRecord, Candidate]]:
+    """Those that trained all their epochs, with their predictions. Raises StorageError where anything is damaged."""
     with closing(Study.open(folder.study, read_only=True)) as study:
-        return [trial for trial in study.trials() if trial.state is TrialState.complete]
+        trials = [trial for trial in study.trials() if trial.state is TrialState.complete]
+    own = load_candidates((trial.number, label(trial), folder.trial(trial.number)) for trial in trials)
+    return list(zip(trials, own, strict=True))
 
 
-def finished_candidates(folder: SweepFolder, trials: Sequence[TrialRecord] | None = None) -> list[Candidate]:
-    """Finished trials (None: read them) with their predictions."""
-    found = finished_trials(folder) if trials is None else trials
-    return load_candidates((trial.number, label(trial), folder.trial(trial.number)) for trial in found)
+def finished_candidates(folder: SweepFolder) -> list[Candidate]:
+    """The models that finished trials are known by."""
+    return [candidate for _, candidate in finished_trials(folder)]
 
 
 def snapshot_candidates(
-    folder: SweepFolder,
+    trials: Sequence[tuple[TrialRecord, Candidate]],
     splits: Mapping[str, Dataset],
+    seed: int,
     device: torch.device,
     told: Callable[[int, int], None],
 ) -> Iterator[Candidate]:
-    """What `ensemble.snapshots` finds in the finished trials; ``told`` hears how many of how many are done."""
-    trials, seed = finished_trials(folder), load_settings(folder).seed
-    for done, (trial, own) in enumerate(zip(trials, finished_candidates(folder, trials), strict=True), start=1):
+    """What `ensemble.snapshots` finds in finished ``trials`` of a sweep; ``told`` hears how many of all are done."""
+    for done, (trial, own) in enumerate(trials, start=1):
         epochs = (epoch for epoch, _ in trial.curve)
         checkpoints = [Checkpoint(epoch, *kept) for epoch, kept in zip(epochs, trial.checkpoints, strict=True)]
         yield from snapshots_of(own, checkpoints, splits, seed, device)

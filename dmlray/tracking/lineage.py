@@ -52,8 +52,8 @@ def send_model(client: "MlflowClient", experiment_id: str, run: KnownRun, record
 
 
 def send_members(client: "MlflowClient", run: KnownRun, members: Iterable[KnownRun]) -> None:
-    """That the run uses the models of ``members``; a member without a model is left out."""
-    wanted = [model for member in members for model in member.models[:1]]
+    """That the run uses the models of ``members``, each once; a member without a model is left out."""
+    wanted = list(dict.fromkeys(model for member in members for model in member.models[:1]))
     if not wanted:
         return
     inputs = client.get_run(run.run_id).inputs

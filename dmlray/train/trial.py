@@ -167,15 +167,18 @@ class _Trial:
             self._keep_predictions("validation", result, digest)
         # The checkpoint before this one keeps its best too, so that a trial can go on from either.
         newest = range(stats.epoch + 1 - max(2, self._config.average_last), stats.epoch + 1)
-        history = [*self._log.history(), (stats.epoch, gap)]
-        among_best = best_epochs(history, self._config.snapshots, self._config.keep)
-        prune_checkpoints(self._checkpoints, {*newest, best.epoch, (previous or best).epoch, *among_best})
+        before = self._log.history()
+        bests = (self._best_epochs(history) for history in (before, [*before, (stats.epoch, gap)]))
+        prune_checkpoints(self._checkpoints, {*newest, best.epoch, (previous or best).epoch}.union(*bests))
         self._laps.lap("checkpoint_s")
         report = EpochReport(stats.epoch, metrics | stats.metrics() | self._laps.take(), name, digest)
         self._note_memory(stats)
         self._log.append(epoch=stats.epoch, metrics=report.metrics, checkpoint=name, digest=digest)
         reach("epoch-logged", epoch=stats.epoch)
         return report
+
+    def _best_epochs(self, history: list[tuple[int, float]]) -> set[int]:
+        return best_epochs(history, self._config.snapshots, self._config.keep)
 
     def _best_of_last(self, epoch: int, own: SplitResult) -> tuple[SplitResult, State | None, dict[str, float]]:
         """After the last epoch, the better one of its model and of the mean of the last checkpoints' models; the mean

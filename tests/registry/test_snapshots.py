@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from dmlray.cli.app import app
 from dmlray.config import TrialConfig
+from dmlray.copies import FolderCopy
 from dmlray.data.dataset import Dataset, open_splits
 from dmlray.data.predictions import load_predictions
 from dmlray.ensemble import snapshots
@@ -18,11 +19,14 @@ from dmlray.ensemble.candidates import Candidate
 from dmlray.ensemble.members import load_trial_model, trial_model
 from dmlray.ensemble.origin import Snapshot, number_of, snapshot_number, snapshot_of
 from dmlray.ensemble.parts import gap_on
-from dmlray.ensemble.sweeps import finished_candidates, snapshot_candidates
+from dmlray.ensemble.sweeps import finished_candidates, finished_trials, snapshot_candidates
 from dmlray.errors import StorageError
+from dmlray.registry.export import load_report
 from dmlray.registry.find import find_package
 from dmlray.registry.package import load_package
 from dmlray.registry.refit import refit_configuration, refit_space
+from dmlray.remote import Remote
+from dmlray.report.measures import measure_ensemble
 from dmlray.sweep.fsck import check_files
 from dmlray.sweep.records import TrialRecord
 from dmlray.sweep.settings import SweepFolder, load_settings
@@ -31,9 +35,9 @@ from dmlray.sweep.trimming import Trimming
 from dmlray.train.checkpoint import has_trained
 from dmlray.train.resume import best_epochs
 from dmlray.train.trial import run_trial
-from tests.data.videos import VIDEO
+from tests.data.videos import FRAME, VIDEO, random_block, write_dataset
 from tests.sweep.trained import train_sweep
-from tests.train.trials import CPU, LOGISTIC, Ran, make_task, run, write_data
+from tests.train.trials import CPU, LOGISTIC, VIDEOS, Ran, make_task, run, write_data
 
 pytestmark = pytest.mark.filterwarnings("default")  # MLflow's imports warn
 
@@ -43,14 +47,19 @@ space:
   epochs: 6
   snapshots: 3
   batch_size: 8
-  optimizer: {kind: adam, learning_rate: {float: [0.3, 0.9], log: true}, ema_decay: 0.7}
+  frames: {select: random, count: 3}
+  optimizer: {kind: adam, learning_rate: {float: [3.0, 10.0], log: true}, ema_decay: 0.7}
 """
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> SweepFolder:
-    """Two trials of 6 epochs that have kept 3 of them, each with its average."""
-    found = train_sweep(tmp_path_factory.mktemp("snapshots"), 2, SPACE)
+    """Two trials of 6 epochs that have kept 3 of them, each with its average; frames are drawn at random."""
+    return trained(tmp_path_factory.mktemp("snapshots"), 2)
+
+
+def trained(results: Path, trials: int, space: str = SPACE, name: str = "toy") -> SweepFolder:
+    found = train_sweep(results, trials, space, name, FRAME)
     Trimming(found).trim(records(found))
     return found
 
@@ -69,8 +78,9 @@ def names(epochs: set[int]) -> list[str]:
 
 
 def found_in(folder: SweepFolder) -> list[Candidate]:
-    splits = open_splits(load_settings(folder).data, train=False)
-    return list(snapshot_candidates(folder, splits, CPU, lambda done, of: None))
+    config = load_settings(folder)
+    splits = open_splits(config.data, train=False)
+    return list(snapshot_candidates(finished_trials(folder), splits, config.seed, CPU, lambda done, of: None))
 
 
 def gap_of(candidate: Candidate, split: str = "validation") -> float:
@@ -83,6 +93,12 @@ def test_the_best_epochs_are_the_first_of_like_ones() -> None:
     history = [(1, 0.3), (2, 0.5), (3, float("nan")), (4, 0.5), (5, 0.4)]
     assert [best_epochs(history, count) for count in (1, 2, 3, 9)] == [{2}, {2, 4}, {2, 4, 5}, {1, 2, 4, 5}]
     assert best_epochs(history, 2, "last") == {4, 5}
+
+
+def test_the_last_epochs_stay_where_the_last_is_the_trials(tmp_path: Path) -> None:
+    data = write_data(tmp_path / "data", VIDEO)
+    ran = run(make_task(data, tmp_path / "trial", {**LOGISTIC, "snapshots": 3, "keep": "last"}))
+    assert left(ran.task.directory) == names({2, 3, 4, 5})  # of 4 and of 5 the last three
 
 
 @pytest.mark.parametrize("stopped", [None, 3])
@@ -164,6 +180,7 @@ def test_they_predict_once(folder: SweepFolder, monkeypatch: pytest.MonkeyPatch)
     before = [(one.trial, gap_of(one), gap_of(one, "test")) for one in found_in(folder)]
     runs: list[str] = []
     score = snapshots.score_split
+    stamp = {path: path.stat().st_mtime_ns for path in (folder.trial(0) / "snapshots").iterdir()}
 
     def counted(models: Any, dataset: Dataset, *rest: Any) -> Any:
         runs.append(dataset.path.name)
@@ -172,6 +189,7 @@ def test_they_predict_once(folder: SweepFolder, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(snapshots, "score_split", counted)
     assert [(one.trial, gap_of(one), gap_of(one, "test")) for one in found_in(folder)] == before
     assert runs == []
+    assert stamp == {path: path.stat().st_mtime_ns for path in stamp}
     stores = sorted((folder.trial(0) / "snapshots").glob("*.arrow"))
     stores[0].write_bytes(stores[0].read_bytes()[:-100])  # damaged
     stores[1].write_bytes(stores[3].read_bytes())  # another model of that checkpoint
@@ -179,8 +197,38 @@ def test_they_predict_once(folder: SweepFolder, monkeypatch: pytest.MonkeyPatch)
     assert len(runs) == 2
 
 
+def test_what_other_features_gave_is_not_taken_for_theirs(tmp_path: Path) -> None:
+    """Of the same videos, by their ids, but converted from something else."""
+    data = write_data(tmp_path / "data", VIDEO)
+    ran = run(make_task(data, tmp_path / "trial", {**LOGISTIC, "snapshots": 2}))
+    own = Candidate(0, "model", ran.task.directory, load_predictions(ran.task.directory / "predictions.arrow"))
+    checkpoints = [snapshots.Checkpoint(one.epoch, one.checkpoint, one.digest) for one in ran.reports]
+
+    def gaps(folder: Path) -> list[float]:
+        splits = {"validation": Dataset.open(folder / "validation")}
+        return [gap_of(one) for one in snapshots.snapshots_of(own, checkpoints, splits, 0, CPU)]
+
+    right = gaps(data)
+    write_dataset(tmp_path / "other", VIDEO, [[random_block(VIDEO, VIDEOS["validation"], seed=1)]], "validation")
+    assert gaps(tmp_path / "other") != right
+    assert gaps(data) == right
+
+
+def test_checkpoints_that_were_not_fetched_are_brought(tmp_path: Path) -> None:
+    folder = trained(tmp_path, 1)
+    before = [(one.trial, gap_of(one)) for one in found_in(folder)]
+    storage = tmp_path / "storage"
+    storage.mkdir()
+    copy = FolderCopy(folder.trial(0), Remote(str(storage)))
+    copy.take()
+    copy.push()
+    for path in [*(folder.trial(0) / "checkpoints").iterdir(), *(folder.trial(0) / "snapshots").iterdir()]:
+        path.unlink()
+    assert [(one.trial, gap_of(one)) for one in found_in(folder)] == before
+
+
 def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
-    folder = train_sweep(tmp_path, 1, SPACE)
+    folder = trained(tmp_path, 1)
     (trial,) = records(folder)
     epoch = next(iter(best_epochs(trial.history, 3) - {trial.best_epoch}))
     path = folder.trial(0) / "checkpoints" / f"epoch-{epoch:04d}.safetensors"
@@ -205,23 +253,25 @@ def test_the_command_packages_what_it_chose(folder: SweepFolder) -> None:
     members = [member["trial"] for member in document["members"]]
     assert document["candidates"] == 2 * (1 + 2 + 3)
     assert any(number >= 1_000_000_000 for number in members)
+    assert len({number % 100_000 for number in members}) < len(members)  # two models of one trial
     package = load_package(find_package(f"{folder.path.name}/many", folder.path.parent))
     for number, packaged in zip(members, package.contents.members, strict=True):
         snapshot = snapshot_of(number)
         assert (packaged.sweep, packaged.trial) == ("toy", number % 100_000)
         if snapshot is not None:
             assert (packaged.epoch, packaged.is_raw) == snapshot
+        assert packaged.is_average is False
     test = Dataset.open(load_settings(folder).data / "test")
     stored = load_predictions(folder.ensemble("many") / "test_predictions.arrow")
     scores = np.take_along_axis(package.predict(test), stored.labels.astype(np.int64), axis=1)
     np.testing.assert_allclose(scores, stored.scores, atol=2e-6)
     assert "@" in invoke(folder, "--snapshots", "--top", "6", "--as", "many").stdout
-    assert CliRunner().invoke(app, ["report", "toy", "--results", str(folder.path.parent)]).exit_code == 0
+    assert measure_ensemble(folder, "many", load_report(folder.ensemble("many"))) is not None
 
 
 @pytest.mark.thorough
 def test_snapshots_of_another_sweep_join(folder: SweepFolder) -> None:
-    other = train_sweep(folder.path.parent, 1, SPACE.replace("0.3, 0.9", "0.2, 0.21"), "other")
+    other = trained(folder.path.parent, 1, SPACE.replace("3.0, 10.0", "0.02, 0.03"), "other")
     document = json.loads(invoke(other, "--also", "toy", "--snapshots", "--top", "20", "--json").stdout)
     assert document["candidates"] == 3 * (1 + 2 + 3)
     joined = [member["trial"] for member in document["members"] if member["trial"] % 1_000_000_000 >= 100_000]
@@ -232,8 +282,7 @@ def test_snapshots_of_another_sweep_join(folder: SweepFolder) -> None:
 
 @pytest.mark.thorough
 def test_a_sweep_without_any_is_told_of(tmp_path: Path) -> None:
-    plain = train_sweep(tmp_path, 1)
-    Trimming(plain).trim(records(plain))
+    plain = trained(tmp_path, 1, SPACE.replace("snapshots: 3", "").replace(", ema_decay: 0.7", ""))
     done = invoke(plain, "--snapshots")
     assert done.exit_code == 0
     assert "has no snapshots: its trials keep more with `snapshots: 3` in the space" in done.stderr

@@ -138,7 +138,7 @@ def test_of_trials_that_have_ended_one_checkpoint_is_left() -> None:
     assert training == 4 * ended
     more = config.model_copy(update={"snapshots": 3})
     assert trial_bytes(more, schema, 0, has_ended=True) == 3 * ended
-    assert trial_bytes(more, schema, 0) == 5 * ended
+    assert trial_bytes(more, schema, 0) == 6 * ended
     assert sweep_bytes([config], schema, 0, trials=10, at_once=2) == (8 * ended + 2 * training,) * 2
 
 

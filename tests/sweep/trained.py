@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from dmlray.data.dataset import open_splits
+from dmlray.data.schema import Schema
 from dmlray.errors import InterruptedSweepError
 from dmlray.model.build import check_buildable
 from dmlray.sweep.director import Listener, StudyDirector
@@ -27,20 +28,22 @@ space:
 """
 
 
-def train_sweep(results: Path, trials: int, space: str = SPACE, name: str = "toy") -> SweepFolder:
+def train_sweep(
+    results: Path, trials: int, space: str = SPACE, name: str = "toy", schema: Schema = VIDEO
+) -> SweepFolder:
     """``trials`` small trials on made-up data, in ``results``/``name``."""
-    folder, config = new_sweep(results, trials, space, name)
+    folder, config = new_sweep(results, trials, space, name, schema)
     train_here([1] * trials, folder, config, [])
     return folder
 
 
 def new_sweep(
-    results: Path, trials: int, space: str = SPACE, name: str = "toy", **settings: Any
+    results: Path, trials: int, space: str = SPACE, name: str = "toy", schema: Schema = VIDEO, **settings: Any
 ) -> tuple[SweepFolder, SweepConfig]:
     """A sweep of which nothing has been trained, on made-up data."""
     data = results / "data"
     if not data.exists():
-        write_data(data, VIDEO)
+        write_data(data, schema)
     config = SweepConfig(
         name=name,
         data=data,
