@@ -23,6 +23,7 @@ _ENVIRONMENT = {
     "RAY_process_group_cleanup_enabled": "1",  # children that a worker has forked go with it
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # `sweep.lookout` watches, and needs no process of its own
     "RAY_TRAIN_ENABLE_STATE_TRACKING": "0",
+    "SPT_NOENV": "1",  # else the titles of Ray's agents overwrite their environment, and with it the guard's mark
     "RAY_worker_maximum_startup_concurrency": "16",  # a slot is five processes; Ray warns of four times this number
 }
 

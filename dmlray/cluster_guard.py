@@ -2,9 +2,9 @@
 
 Ray's own helpers notice the death of a driver late or never (its agents were seen a minute after a SIGKILL), and
 children that a worker has forked belong to nobody. All of them inherit a mark in their environment, a word that no
-other process has. A small process of its own session, started before Ray, waits at a pipe whose other end only the
-driver holds; when that is closed it ends what still carries the mark. It runs this file alone, with nothing imported
-but the standard library.
+other process has (`cluster` sees to it that no title overwrites it). A small process of its own session, started before
+Ray, waits at a pipe whose other end only the driver holds; when that is closed it ends what still carries the mark. It
+runs this file alone, with nothing imported but the standard library.
 """
 
 import os

@@ -74,6 +74,8 @@ def test_nothing_is_left_of_a_ray_of_its_own(
     sandbox, named = make(OnRay(None, {})), row(8, f"{name} to the driver", "amid an epoch", "its own Ray")
     driver = sandbox.begin(step_s=0.1)
     sandbox.wait_for("step", trial=0, epoch=2)
+    agents = [process for process in processes_of(sandbox.folder) if "Agent" in process]
+    assert len(agents) == 2, "their environment is there to be seen, also by the guard"
     for number in SIGNALS.get(name, (signal.SIGKILL,)):
         driver.send(number)
         time.sleep(0.3)
