@@ -88,7 +88,8 @@ def upload(folder: Path, files: Mapping[str, Copy], remote: Remote, there: Copie
 def download(copies: Copies, folder: Path, wanted: Callable[[str], bool]) -> dict[str, str]:
     """Bring the ``wanted`` files that ``folder`` lacks or has otherwise; gives a sentence for each that is damaged.
 
-    A damaged or missing copy leaves no file of its name behind.
+    A damaged or missing copy leaves no file of its name behind. Raises StorageError where one cannot be read or
+    written, which says nothing of the copy.
     """
     remote = Remote(copies.uri)
 
@@ -99,6 +100,8 @@ def download(copies: Copies, folder: Path, wanted: Callable[[str], bool]) -> dic
         try:
             found = remote.fetch(copies.place(name), path)
         except StorageError as error:
+            if failed_here(error):
+                raise
             path.unlink(missing_ok=True)
             return str(error)
         if found != copy.sha256:
@@ -107,6 +110,11 @@ def download(copies: Copies, folder: Path, wanted: Callable[[str], bool]) -> dic
         return None
 
     return _problems(copies.files, fetch)
+
+
+def failed_here(error: StorageError) -> bool:
+    """Whether a disk or a mount refused, such as one that is full; else what was to be read is missing or damaged."""
+    return isinstance(error.__cause__, OSError) and not isinstance(error.__cause__, FileNotFoundError)
 
 
 class FolderCopy:

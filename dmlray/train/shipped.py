@@ -15,7 +15,7 @@ import torch
 from pydantic import ValidationError
 
 from dmlray.config import TrialConfig
-from dmlray.copies import FolderCopy, copy_of
+from dmlray.copies import FolderCopy, copy_of, failed_here
 from dmlray.errors import DmlrayError, StorageError, TrainingError, UnavailableError
 from dmlray.remote import Remote
 from dmlray.train.distributed import ALONE, Peers
@@ -83,6 +83,8 @@ def _begin(task: TrialTask, copy: FolderCopy, report: Callable[[EpochReport], bo
     try:
         problems = _reached(lambda: _pull(task, copy), UnavailableError)
     except StorageError as error:
+        if failed_here(error):
+            raise TrainingError("storage", str(error)) from error
         problems = [str(error)]  # a damaged list
     log = TrialLog(task.directory / "log.jsonl")
     epochs = _unreported(task, log) if _is_same(task) else []

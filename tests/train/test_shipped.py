@@ -239,6 +239,27 @@ def test_a_storage_path_that_does_not_answer_fails_the_trial_for_that(
         failpoints._observers.clear()
 
 
+def test_a_disk_that_refuses_is_no_damaged_copy(
+    node: Callable[..., TrialTask], storage: Remote, whole: Ran, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the node would start again and forget, in the list, what is there."""
+    before = train(node("a"), storage, cut_after=3)
+    known = listed(storage)
+
+    def refuse(*_: object) -> None:
+        raise StorageError("x", "could not be written: No space left on device") from OSError(28, "No space left")
+
+    with monkeypatch.context() as then:
+        then.setattr(Remote, "fetch", refuse)
+        with pytest.raises(TrainingError, match="No space left") as failed:
+            train(node("b"), storage)
+        assert failed.value.reason == "storage"
+    assert listed(storage) == known
+    after = train(node("c", before.reports), storage)
+    assert [epoch.epoch for epoch in after.reports] == [4, 5]
+    assert after.reports[-1].digest == whole.reports[-1].digest
+
+
 def test_who_kept_the_copy_changes_nothing_once_another_reads_it(
     node: Callable[..., TrialTask], storage: Remote, whole: Ran, monkeypatch: pytest.MonkeyPatch
 ) -> None:
