@@ -167,21 +167,18 @@ def _package(chosen: "SweepFolder", name: str, sweep: "SweepFolder", trials: lis
     """Measure the new members on test, and package them; gives the package's folder."""
     from dmlray.atomic import write_text
     from dmlray.data.dataset import Dataset
-    from dmlray.ensemble.candidates import load_candidates
     from dmlray.ensemble.dense import DenseBlender
     from dmlray.ensemble.scoring import best_device
+    from dmlray.ensemble.sweeps import finished_candidates
     from dmlray.registry.export import PACKAGE, discard_package, load_report, write_package
     from dmlray.registry.package import load_package
     from dmlray.registry.refit import measure_refit, refit_report
-    from dmlray.sweep.runs import label
     from dmlray.sweep.settings import load_settings
 
     config, folder = load_settings(sweep), _folder(chosen, name)
     original = load_package(chosen.ensemble(name) / PACKAGE)
     report = refit_report(load_report(chosen.ensemble(name)), trials)
-    candidates = {
-        one.trial: one for one in load_candidates((t.number, label(t), sweep.trial(t.number)) for t in _trials(sweep))
-    }
+    candidates = {one.trial: one for one in finished_candidates(sweep)}
     blender = None
     if (config.data / "test").is_dir():
         blender = DenseBlender({"test": Dataset.open(config.data / "test")}, config.seed, best_device())
