@@ -60,7 +60,9 @@ READ = replace(
     ],
     model=ModelRecord("first-0", {"epoch": "2"}, {"dmlray.sha256": "aa"}, 2, {"validation": (2, {"val_gap": 0.6})}),
 )
-ENSEMBLE = RunRecord("first/ensemble/top5/aa", "ensemble", "finished", "first", members=["first/0", "first/9"])
+ENSEMBLE = RunRecord(
+    "first/ensemble/top5/aa", "ensemble", "finished", "first", members=["first/0", "first/9", "first/0"]
+)
 
 
 @pytest.fixture(scope="module")

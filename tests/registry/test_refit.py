@@ -19,11 +19,12 @@ from dmlray.errors import InterruptedSweepError, SweepExistsError, UsageError
 from dmlray.registry import Package, load_package
 from dmlray.registry.card import model_card
 from dmlray.registry.contents import PackagedMember
+from dmlray.registry.export import export_package
 from dmlray.registry.find import find_package
 from dmlray.registry.refit import refit_configuration, refit_data, refit_space, trains_the_same
 from dmlray.sweep.settings import SweepFolder, load_settings
 from tests.registry.conftest import package_of
-from tests.registry.sweeps import LINEAR
+from tests.registry.sweeps import LINEAR, choose_ensemble, make_sweep
 from tests.registry.test_publish import client, own_copy
 from tests.sweep.trained import train_here
 from tests.train.trials import VIDEOS, make_task, run, write_data
@@ -152,6 +153,9 @@ def test_the_last_epoch_is_kept(tmp_path: Path) -> None:
     assert report["val_gap"] == report["val_gap_averaged"]
     assert load_trial_model(mean.task.directory).is_average
     assert not load_trial_model(last.task.directory).is_average
+    sweep = make_sweep(tmp_path / "packed", data, ({**wild, "keep": "last", "average_last": 2},))
+    choose_ensemble(sweep, 1)
+    assert [one.is_average for one in load_package(export_package(sweep, "top5")).contents.members] == [True]
 
 
 @pytest.mark.thorough

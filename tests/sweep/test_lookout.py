@@ -1,6 +1,7 @@
 """What a slot that was lost still holds must not keep the next one waiting."""
 
 import time
+from types import SimpleNamespace
 
 import pytest
 import ray
@@ -11,6 +12,7 @@ from ray.util.placement_group import (
     remove_placement_group,
 )
 
+from dmlray.sweep import lookout
 from dmlray.sweep.lookout import free_what_the_dead_hold
 
 pytestmark = pytest.mark.ray
@@ -24,6 +26,28 @@ class Controller:
         group = placement_group([{"CPU": 1}])
         ray.get(group.ready())
         return group
+
+
+@ray.remote(num_cpus=0)
+class Channel:
+    """Knows of so many workers."""
+
+    def __init__(self, workers: int) -> None:
+        self._workers = workers
+
+    def workers(self) -> list[SimpleNamespace]:
+        return [SimpleNamespace(node="here")] * self._workers
+
+
+@pytest.mark.parametrize(("workers", "freed"), [(0, [True]), (1, [])])
+def test_a_slot_that_has_no_workers_yet_frees_what_the_dead_hold(
+    ray_session: None, monkeypatch: pytest.MonkeyPatch, workers: int, freed: list[bool]
+) -> None:
+    called: list[bool] = []
+    monkeypatch.setattr(lookout, "free_what_the_dead_hold", lambda: called.append(True))
+    monkeypatch.setattr(lookout.Lookout, "_end_the_dead", lambda *_: None)
+    lookout.Lookout(Channel.remote(workers)).look()
+    assert called == freed
 
 
 def free_cpus() -> float:

@@ -21,6 +21,7 @@ from dmlray.sweep.plan import Recorded, plan_sweep, recorded
 from dmlray.sweep.records import TrialRecord, TrialState
 from dmlray.sweep.settings import Resources
 from tests.data.videos import VIDEO, random_block, write_dataset
+from tests.sweep.trained import new_sweep
 
 ROOT = Path(__file__).parents[2]
 HEAD = NodeType("head", {"CPU": 0.0}, price=0.2)
@@ -140,6 +141,27 @@ def test_of_trials_that_have_ended_one_checkpoint_is_left() -> None:
     assert trial_bytes(more, schema, 0, has_ended=True) == 3 * ended
     assert trial_bytes(more, schema, 0) == 6 * ended
     assert sweep_bytes([config], schema, 0, trials=10, at_once=2) == (8 * ended + 2 * training,) * 2
+
+
+@pytest.mark.thorough
+def test_on_a_storage_path_all_trials_need_the_room_of_training_ones(tmp_path: Path) -> None:
+    (tmp_path / "storage").mkdir()
+    new_sweep(tmp_path, 9, name="here")
+    new_sweep(tmp_path, 9, name="copied", storage_path=str(tmp_path / "storage"))
+    cluster = [
+        "--cluster",
+        str(ROOT / "cluster" / "gpu.yaml"),
+        "--results",
+        str(tmp_path),
+        "--json",
+        "--concurrency",
+        "1",
+    ]
+    here, copied = (
+        json.loads(CliRunner().invoke(app, ["plan", name, *cluster], catch_exceptions=False).stdout)["storage_bytes"][0]
+        for name in ("here", "copied")
+    )
+    assert copied > here
 
 
 def test_more_videos_need_more_room() -> None:
