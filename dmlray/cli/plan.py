@@ -116,7 +116,7 @@ def plan(
 class _Todo:
     """``trials`` of ``space`` that are to run on ``data``, each with its ``resources``.
 
-    One that ``keeps_all`` has its checkpoints on a storage path, where they stay.
+    One that ``keeps_all`` has its checkpoints on a storage path, where those stay that training has left.
     """
 
     trials: int

@@ -33,7 +33,7 @@ def trial_bytes(config: TrialConfig, schema: Schema, videos: int, *, has_ended: 
         numbers: int = sum(tensor.numel() for tensor in build_model(config, schema).state_dict().values())
     has_average = getattr(config.optimizer, "ema_decay", None) is not None
     checkpoint = 4 * numbers * (_STATES + has_average)
-    # The newest, one that is being written, and the best before it.
+    # The newest, one that is being written, and the bests before it.
     most = config.snapshots if has_ended else max(2, config.average_last) + 1 + config.snapshots
     kept = min(config.epochs, most)
     pair = 8  # label and score
